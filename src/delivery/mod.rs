@@ -1,0 +1,38 @@
+//! Getting sealed changes to destinations: map ▸ batch ▸ journal ▸ limit ▸ send ▸ settle. The only
+//! place that names reqwest and governor, the only one that waits.
+//!
+//! [`drain`] empties the outboxes of one destination; destinations are drained side by side and never
+//! wait for each other. Memory is bounded by what is in flight, whatever the number of changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::destinations::{Common, Destination, Spec, Target};
+use crate::engine::{Block, Shape};
+use crate::outbox::Journal;
+
+/// Blocks of one sync's changes in record-key order; reading may block the thread.
+pub type Blocks = Box<dyn Iterator<Item = Result<Block, Box<dyn std::error::Error + Send + Sync>>> + Send>;
+
+/// Everything there is to do for one configured destination.
+pub struct Work {
+    /// The configured name.
+    pub name: String,
+    pub spec: &'static Spec,
+    pub destination: Arc<dyn Destination>,
+    pub common: Common,
+    /// Redacted wherever they turn up.
+    pub secrets: BTreeSet<String>,
+    /// `shape.index` of each lane is its position here.
+    pub lanes: Vec<Lane>,
+}
+
+/// One sync's way to the destination.
+pub struct Lane {
+    pub target: Target,
+    pub shape: Arc<Shape>,
+    /// Rows that are to be sent; rows whose change is not sent are skipped.
+    pub changes: u64,
+    pub blocks: Blocks,
+    pub journal: Journal,
+}

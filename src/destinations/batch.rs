@@ -1,0 +1,84 @@
+//! A batch, and the receipt that says what became of every message in it.
+
+use std::time::Duration;
+
+use crate::message::Message;
+
+/// Messages that travel in one request. Never empty; all of one call.
+#[derive(Debug)]
+pub struct Batch {
+    messages: Vec<Message>,
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The destination says it has it.
+    Delivered,
+    /// The destination refused it; kept with the reason.
+    Rejected { reason: String },
+    /// The destination did not take it this time: sent again in this run, later pending.
+    Retry { after: Option<Duration>, reason: String },
+    /// The destination may or may not have it.
+    Unsettled { reason: String },
+}
+
+/// One outcome per message of a batch. Can only be made from its batch, so that none is forgotten.
+#[derive(Debug)]
+pub struct Receipt {
+    outcomes: Vec<Outcome>,
+}
+
+impl Batch {
+    /// `None` when there is nothing to send.
+    pub fn new(messages: Vec<Message>) -> Option<Self> {
+        (!messages.is_empty()).then_some(Self { messages })
+    }
+
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Number of messages; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub fn into_messages(self) -> Vec<Message> {
+        self.messages
+    }
+
+    /// A receipt that starts from the same outcome for every message.
+    pub fn receipt(&self, outcome: &Outcome) -> Receipt {
+        Receipt { outcomes: vec![outcome.clone(); self.messages.len()] }
+    }
+
+    /// A receipt in which the reply said that every message arrived.
+    pub fn delivered(&self) -> Receipt {
+        self.receipt(&Outcome::Delivered)
+    }
+}
+
+impl Receipt {
+    /// Says what became of the message at `position`; `false` when there is no such message, which
+    /// means that the reply cannot be read as one to this batch.
+    #[must_use]
+    pub fn set(&mut self, position: usize, outcome: Outcome) -> bool {
+        match self.outcomes.get_mut(position) {
+            Some(slot) => {
+                *slot = outcome;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
+    pub fn into_outcomes(self) -> Vec<Outcome> {
+        self.outcomes
+    }
+}

@@ -1,0 +1,137 @@
+//! The destinations: what each one is (a [`Spec`], data), how it is configured (typed options) and
+//! how it is spoken to (the [`Destination`] trait).
+//!
+//! One file per destination plus one word in [`catalogue`]. A destination is pure of runtime: it
+//! speaks only through a [`Session`], never waits, spawns, reads the clock or the environment, or
+//! names an HTTP client.
+//!
+//! # The contract
+//!
+//! We promise: batches are never empty, hold only rows that are valid for the destination, never
+//! exceed its limits in rows, and are journaled as attempted before `deliver` is called. One batch of
+//! a record is in flight at a time.
+//!
+//! The implementor owes: position in batch = position in request; a [`Receipt`] that covers every
+//! message; never a success that the reply does not state; a [`Fault`] named by what must happen next.
+
+mod batch;
+mod catalogue;
+mod fault;
+mod options;
+mod spec;
+
+pub mod file;
+pub mod raw;
+pub mod rudderstack;
+pub mod segment;
+pub mod webhook;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use batch::{Batch, Outcome, Receipt};
+pub use catalogue::{CATALOGUE, Entry, entry, names};
+pub use fault::Fault;
+pub use options::{Common, OptionDoc, Retry, Secret};
+pub use spec::{
+    BatchLimits, Grain, Idempotency, MatchField, Maturity, Mode, Quota, Spec,
+};
+
+use crate::delivery::Session;
+
+/// A configured destination, ready to be spoken to.
+#[async_trait]
+pub trait Destination: fmt::Debug + Send + Sync {
+    /// Proves the credentials work; changes nothing remote.
+    async fn check(&self, session: &Session) -> Result<(), Fault>;
+
+    /// Finds or creates the remote list, field or property of one sync. What it returns is kept in
+    /// the sync's `remote.json` and handed back on the next run as `target.remote`; a destination
+    /// that needs nothing keeps this default.
+    async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
+        let _ = session;
+        Ok(target.remote.clone().unwrap_or_default())
+    }
+
+    /// Delivers one batch and says what became of every message in it, or hands back the job whose
+    /// outcome is not known yet.
+    async fn deliver(&self, session: &Session, remote: &Remote, batch: &Batch)
+    -> Result<Delivery, Fault>;
+
+    /// Asks after a job that `deliver` handed back, possibly in an earlier process. `rows` is the
+    /// number of messages that were in the job's batch.
+    async fn settle(&self, session: &Session, job: &Job, rows: usize) -> Result<Settlement, Fault> {
+        let _ = (session, job, rows);
+        Err(Fault::Protocol { reason: "this destination has no jobs".into() })
+    }
+}
+
+/// What a sync wants to find or create at the destination.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// `model.destination`.
+    pub sync: String,
+    pub model_key: String,
+    pub model_name: String,
+    /// The sync's `list` option: name or id of the remote list.
+    pub list: Option<String>,
+    /// Mapped columns as the destination will see them.
+    pub fields: Vec<Field>,
+    /// What an earlier `open` returned.
+    pub remote: Option<Remote>,
+}
+
+/// A mapped column and the kind of values it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    pub name: String,
+    pub kind: FieldKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldKind {
+    Bool,
+    Integer,
+    Number,
+    Text,
+    Date,
+    Timestamp,
+    Nested,
+}
+
+/// What `open` found or created, opaque to everybody else; kept as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Remote(pub serde_json::Value);
+
+/// A submitted job whose outcome is still unknown; its handle is journaled.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Job {
+    pub handle: serde_json::Value,
+    /// How long to wait before asking again.
+    pub poll_after: Duration,
+}
+
+/// What `deliver` achieved.
+#[derive(Debug)]
+pub enum Delivery {
+    Settled(Receipt),
+    Submitted(Job),
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub enum Settlement {
+    /// Ask again after this long.
+    Running { poll_after: Duration },
+    /// One outcome per message of the job's batch, in its order.
+    Done(Vec<Outcome>),
+}
+
+impl From<Receipt> for Delivery {
+    fn from(receipt: Receipt) -> Self {
+        Self::Settled(receipt)
+    }
+}

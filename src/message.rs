@@ -1,0 +1,317 @@
+//! Canonical messages: those of the Segment specification (DESIGN §2), written straight from the
+//! columns they lie in.
+//!
+//! A message is one record's changes on their way out: usually one row of one sync, several when
+//! changes of several syncs to one destination travel together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::engine::{Block, Shape};
+use crate::project::ModelKind;
+use crate::record::{Call, Change, Level, Value};
+
+/// One row inside a block.
+#[derive(Debug, Clone)]
+pub struct Part {
+    block: Arc<Block>,
+    row: u32,
+}
+
+/// One message. Never empty.
+#[derive(Debug, Clone)]
+pub struct Message {
+    first: Part,
+    /// Further rows of the same record, from other syncs.
+    more: Vec<Part>,
+}
+
+/// The deterministic id of a transition, in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MessageId([u8; 16]);
+
+impl Part {
+    pub fn new(block: Arc<Block>, row: u32) -> Self {
+        Self { block, row }
+    }
+
+    pub fn shape(&self) -> &Shape {
+        self.block.shape()
+    }
+
+    pub fn change(&self) -> Change {
+        self.block.change(self.row())
+    }
+
+    pub fn key(&self) -> &str {
+        self.block.key(self.row())
+    }
+
+    /// Row number in the sync's outbox.
+    pub fn row_number(&self) -> u64 {
+        self.block.row_number(self.row())
+    }
+
+    /// Every column that travels with this row: the name it travels under, and its value.
+    pub fn sent(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        let row = self.row();
+        self.shape()
+            .columns
+            .iter()
+            .enumerate()
+            .filter(move |(column, _)| self.block.is_sent(row, *column))
+            .map(move |(column, (_, name))| (name.as_str(), self.block.value(row, column)))
+    }
+
+    /// Traits as `identify` and `group` carry them: computed values, or the audience's boolean.
+    fn traits(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        let shape = self.shape();
+        let member = (shape.kind == ModelKind::Audience)
+            .then(|| (shape.model_key.as_str(), Value::Bool(self.change() != Change::Exited)));
+        let values = (shape.kind == ModelKind::Trait).then(|| self.sent());
+        member.into_iter().chain(values.into_iter().flatten())
+    }
+
+    fn row(&self) -> usize {
+        self.row as usize
+    }
+}
+
+impl Message {
+    pub fn new(first: Part) -> Self {
+        Self { first, more: Vec::new() }
+    }
+
+    /// Lets another sync's row of the same record travel with this message.
+    pub fn join(&mut self, part: Part) {
+        self.more.push(part);
+    }
+
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    pub fn call(&self) -> Call {
+        self.first.shape().call
+    }
+
+    pub fn level(&self) -> Level {
+        self.first.shape().level
+    }
+
+    /// The change of the first row; for lists and track messages there is only one.
+    pub fn change(&self) -> Change {
+        self.first.change()
+    }
+
+    /// `false` when the record leaves.
+    pub fn is_member(&self) -> bool {
+        self.change() != Change::Exited
+    }
+
+    pub fn key(&self) -> &str {
+        self.first.key()
+    }
+
+    /// The user or account id.
+    pub fn subject(&self) -> &str {
+        self.first.block.subject(self.first.row())
+    }
+
+    pub fn email(&self) -> Option<&str> {
+        self.first.block.email(self.first.row())
+    }
+
+    /// Identifiers other than the email.
+    pub fn identifiers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.first.block.identifiers(self.first.row())
+    }
+
+    /// Profile columns that enrich this message.
+    pub fn profile(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        self.first.block.profile(self.first.row())
+    }
+
+    /// RFC 3339 time of the run that computed the change.
+    pub fn timestamp(&self) -> &str {
+        &self.first.shape().timestamp
+    }
+
+    /// Identical on every retry of the same transition, different for the next one.
+    pub fn id(&self) -> MessageId {
+        let mut id = [0; 16];
+        if self.more.is_empty() {
+            id.copy_from_slice(self.first.block.message_id(self.first.row()));
+            return MessageId(id);
+        }
+        let mut hash = Sha256::new();
+        for part in self.parts() {
+            hash.update(part.block.message_id(part.row()));
+        }
+        id.copy_from_slice(&hash.finalize()[..16]);
+        MessageId(id)
+    }
+
+    /// Traits as `identify` and `group` carry them, of all rows, without the email.
+    pub fn traits(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        self.parts().flat_map(Part::traits)
+    }
+
+    /// The event name of a `track` message.
+    pub fn event(&self) -> &str {
+        let shape = self.first.shape();
+        match (shape.kind, self.is_member()) {
+            (ModelKind::Trait, _) => &shape.event,
+            (ModelKind::Audience, true) => "Audience Entered",
+            (ModelKind::Audience, false) => "Audience Exited",
+        }
+    }
+
+    /// The properties of a `track` message.
+    pub fn properties(&self) -> Vec<(&str, Value<'_>)> {
+        let shape = self.first.shape();
+        match shape.kind {
+            ModelKind::Trait => {
+                let key = self.first.sent().next().map(|(name, _)| ("trait_key", Value::Text(name)));
+                key.into_iter().chain(self.first.sent()).collect()
+            }
+            ModelKind::Audience => {
+                let key = shape.model_key.as_str();
+                let extra = self.first.sent().filter(|(name, _)| *name != key && *name != "audience_key");
+                [("audience_key", Value::Text(key)), (key, Value::Bool(self.is_member()))]
+                    .into_iter()
+                    .chain(extra)
+                    .collect()
+            }
+        }
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The canonical message.
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", self.call().as_str())?;
+        map.serialize_entry("messageId", &Hex(self.id()))?;
+        map.serialize_entry("timestamp", self.timestamp())?;
+        if self.call() == Call::Track {
+            map.serialize_entry("event", self.event())?;
+        }
+        match self.level() {
+            Level::User => map.serialize_entry("userId", self.subject())?,
+            Level::Account => map.serialize_entry("groupId", self.subject())?,
+        }
+        match self.call() {
+            Call::Track => map.serialize_entry("properties", &Pairs(self.properties()))?,
+            _ => map.serialize_entry("traits", &Traits(self))?,
+        }
+        map.serialize_entry("context", &Context(self))?;
+        map.end()
+    }
+}
+
+struct Hex(MessageId);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = [0_u8; 32];
+        for (at, byte) in self.0.0.iter().enumerate() {
+            text[2 * at] = DIGITS[usize::from(byte >> 4)];
+            text[2 * at + 1] = DIGITS[usize::from(byte & 15)];
+        }
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+const DIGITS: [u8; 16] = *b"0123456789abcdef";
+
+struct Pairs<'a>(Vec<(&'a str, Value<'a>)>);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+struct Traits<'a>(&'a Message);
+
+impl Serialize for Traits<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let mut email = self.0.email();
+        for (name, value) in self.0.profile() {
+            if !self.0.traits().any(|(own, _)| own == name) {
+                map.serialize_entry(name, &value)?;
+            }
+        }
+        for (name, value) in self.0.traits() {
+            if name == "email" {
+                email = None;
+            }
+            map.serialize_entry(name, &value)?;
+        }
+        if let Some(email) = email {
+            map.serialize_entry("email", email)?;
+        }
+        map.end()
+    }
+}
+
+struct Context<'a>(&'a Message);
+
+impl Serialize for Context<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let (Call::Track, Some(email)) = (self.0.call(), self.0.email()) {
+            map.serialize_entry("traits", &Pairs(vec![("email", Value::Text(email))]))?;
+        }
+        map.serialize_entry("personas", &Personas(self.0))?;
+        map.end()
+    }
+}
+
+/// What was computed: `computation_class` and `computation_key`, or a list of them when several
+/// syncs travel as one message.
+struct Personas<'a>(&'a Message);
+
+impl Serialize for Personas<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut computed: Vec<_> = self.0.parts().flat_map(computations).collect();
+        if computed.len() == 1 {
+            return computed.remove(0).serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("computations", &computed)?;
+        map.end()
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Computation<'a> {
+    computation_class: &'static str,
+    computation_key: &'a str,
+}
+
+fn computations(part: &Part) -> impl Iterator<Item = Computation<'_>> {
+    let class = part.shape().kind.as_str();
+    part.traits_or_audience()
+        .map(move |computation_key| Computation { computation_class: class, computation_key })
+}
+
+impl Part {
+    fn traits_or_audience(&self) -> impl Iterator<Item = &str> {
+        let shape = self.shape();
+        let audience = (shape.kind == ModelKind::Audience).then_some(shape.model_key.as_str());
+        let traits = (shape.kind == ModelKind::Trait).then(|| self.sent().map(|(name, _)| name));
+        audience.into_iter().chain(traits.into_iter().flatten())
+    }
+}

@@ -1,0 +1,6 @@
+//! The outbox of one sync in one run: changes sealed before the first request, and the journal of
+//! what became of them. Never rewrites a byte.
+
+mod journal;
+
+pub use journal::{Entry, Journal, JournalError, Replay, RowState, replay};
