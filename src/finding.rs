@@ -53,9 +53,8 @@ impl Source {
     /// Byte offset of a 1-based line and column (in characters), clamped to the text.
     pub fn offset(&self, line: u64, column: u64) -> usize {
         let skip = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
-        let Some(start) = std::iter::once(0)
-            .chain(self.text.match_indices('\n').map(|(at, _)| at + 1))
-            .nth(skip)
+        let Some(start) =
+            std::iter::once(0).chain(self.text.match_indices('\n').map(|(at, _)| at + 1)).nth(skip)
         else {
             return self.text.len();
         };
@@ -137,7 +136,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1.max(candidate.chars().count().min(word.len()) / 3))
+        .filter(|(distance, candidate)| {
+            *distance <= 1.max(candidate.chars().count().min(word.len()) / 3)
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }

@@ -175,12 +175,14 @@ impl Message {
         let shape = self.first.shape();
         match shape.kind {
             ModelKind::Trait => {
-                let key = self.first.sent().next().map(|(name, _)| ("trait_key", Value::Text(name)));
+                let key =
+                    self.first.sent().next().map(|(name, _)| ("trait_key", Value::Text(name)));
                 key.into_iter().chain(self.first.sent()).collect()
             }
             ModelKind::Audience => {
                 let key = shape.model_key.as_str();
-                let extra = self.first.sent().filter(|(name, _)| *name != key && *name != "audience_key");
+                let extra =
+                    self.first.sent().filter(|(name, _)| *name != key && *name != "audience_key");
                 [("audience_key", Value::Text(key)), (key, Value::Bool(self.is_member()))]
                     .into_iter()
                     .chain(extra)

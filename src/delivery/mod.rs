@@ -12,7 +12,8 @@ use crate::engine::{Block, Shape};
 use crate::outbox::Journal;
 
 /// Blocks of one sync's changes in record-key order; reading may block the thread.
-pub type Blocks = Box<dyn Iterator<Item = Result<Block, Box<dyn std::error::Error + Send + Sync>>> + Send>;
+pub type Blocks =
+    Box<dyn Iterator<Item = Result<Block, Box<dyn std::error::Error + Send + Sync>>> + Send>;
 
 /// Everything there is to do for one configured destination.
 pub struct Work {
@@ -36,3 +37,5 @@ pub struct Lane {
     pub blocks: Blocks,
     pub journal: Journal,
 }
+#[derive(Debug)]
+pub struct Session;

@@ -32,12 +32,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use batch::{Batch, Outcome, Receipt};
-pub use catalogue::{CATALOGUE, Entry, entry, names};
+pub use catalogue::Entry;
 pub use fault::Fault;
 pub use options::{Common, OptionDoc, Retry, Secret};
-pub use spec::{
-    BatchLimits, Grain, Idempotency, MatchField, Maturity, Mode, Quota, Spec,
-};
+pub use spec::{BatchLimits, Grain, Idempotency, MatchField, Maturity, Mode, Quota, Spec};
 
 use crate::delivery::Session;
 
@@ -57,8 +55,12 @@ pub trait Destination: fmt::Debug + Send + Sync {
 
     /// Delivers one batch and says what became of every message in it, or hands back the job whose
     /// outcome is not known yet.
-    async fn deliver(&self, session: &Session, remote: &Remote, batch: &Batch)
-    -> Result<Delivery, Fault>;
+    async fn deliver(
+        &self,
+        session: &Session,
+        remote: &Remote,
+        batch: &Batch,
+    ) -> Result<Delivery, Fault>;
 
     /// Asks after a job that `deliver` handed back, possibly in an earlier process. `rows` is the
     /// number of messages that were in the job's batch.

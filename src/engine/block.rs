@@ -68,14 +68,14 @@ impl Block {
     /// Decodes a batch whose first row is row `first_row` of the outbox.
     pub fn new(shape: Arc<Shape>, first_row: u64, batch: &RecordBatch) -> Result<Self, BlockError> {
         let find = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| BlockError {
-                sync: shape.sync.clone(),
-                column: name.to_owned(),
-            })
+            batch
+                .column_by_name(name)
+                .ok_or_else(|| BlockError { sync: shape.sync.clone(), column: name.to_owned() })
         };
         let broken = |name: &str| BlockError { sync: shape.sync.clone(), column: name.to_owned() };
         let text = |name: &str| {
-            find(name)?.as_string_opt::<i32>().cloned().ok_or_else(|| broken(name))
+            let text = arrow::compute::cast(find(name)?, &DataType::Utf8);
+            text.map(|text| text.as_string::<i32>().clone()).map_err(|_| broken(name))
         };
         let changes = decode_changes(&text("change")?).ok_or_else(|| broken("change"))?;
         let named = |prefix: &str, name: &str| format!("{prefix}.{name}");
@@ -94,8 +94,11 @@ impl Block {
                 find(&name)?.as_boolean_opt().cloned().ok_or_else(|| broken(&name))
             })
             .collect::<Result<_, _>>()?;
-        let identifiers =
-            shape.identifiers.iter().map(|name| text(&named("id", name))).collect::<Result<_, _>>()?;
+        let identifiers = shape
+            .identifiers
+            .iter()
+            .map(|name| text(&named("id", name)))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             first_row,
             changes,
@@ -217,7 +220,10 @@ impl Column {
             DataType::Float16 | DataType::Float32 | DataType::Float64 => {
                 Self::Float(cast(&DataType::Float64)?.as_primitive::<types::Float64Type>().clone())
             }
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Time32(_)
+            DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Time32(_)
             | DataType::Time64(_) => Self::Text(cast(&DataType::Utf8)?.as_string::<i32>().clone()),
             DataType::Dictionary(_, values) => Self::new(&cast(values)?)?,
             DataType::Date32 | DataType::Date64 => {
@@ -228,12 +234,16 @@ impl Column {
                 let array = cast(&micros)?;
                 Self::Timestamp(array.as_primitive::<types::TimestampMicrosecondType>().clone())
             }
-            DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale)
-            | DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => {
-                Self::Decimal(array.clone(), *scale)
-            }
-            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
-            | DataType::ListView(_) | DataType::LargeListView(_) | DataType::Struct(_)
+            DataType::Decimal32(_, scale)
+            | DataType::Decimal64(_, scale)
+            | DataType::Decimal128(_, scale)
+            | DataType::Decimal256(_, scale) => Self::Decimal(array.clone(), *scale),
+            DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::FixedSizeList(..)
+            | DataType::ListView(_)
+            | DataType::LargeListView(_)
+            | DataType::Struct(_)
             | DataType::Map(..) => Self::Nested(array.clone()),
             _ => return None,
         })
@@ -313,7 +323,8 @@ impl Block {
             id[..length].copy_from_slice(&bytes[..length]);
             id
         });
-        let column = |index: usize| fixture_column(rows.iter().map(|row| row.values[index].as_ref()));
+        let column =
+            |index: usize| fixture_column(rows.iter().map(|row| row.values[index].as_ref()));
         let sent = |index: usize| {
             rows.iter().map(|row| Some(row.values[index].is_some())).collect::<BooleanArray>()
         };
@@ -323,8 +334,7 @@ impl Block {
             keys: text(&|row| Some(row.key.clone())),
             subjects: text(&|row| Some(row.subject.clone())),
             emails: text(&|row| row.email.clone()),
-            ids: FixedSizeBinaryArray::try_from_iter(ids)
-                .unwrap_or_else(|_| FixedSizeBinaryArray::from(Vec::<&[u8; 16]>::new())),
+            ids: FixedSizeBinaryArray::new(16, ids.flatten().collect::<Vec<u8>>().into(), None),
             values: (0..shape.columns.len()).map(column).collect(),
             sent: (0..shape.columns.len()).map(sent).collect(),
             identifiers: (0..shape.identifiers.len())
@@ -338,7 +348,9 @@ impl Block {
     }
 }
 
-fn fixture_column<'a>(values: impl Iterator<Item = Option<&'a serde_json::Value>> + Clone) -> Column {
+fn fixture_column<'a>(
+    values: impl Iterator<Item = Option<&'a serde_json::Value>> + Clone,
+) -> Column {
     use serde_json::Value as Json;
     match values.clone().flatten().find(|value| !value.is_null()) {
         Some(Json::Bool(_)) => Column::Bool(values.map(|value| value?.as_bool()).collect()),

@@ -1,5 +1,27 @@
 //! The only place that names datafusion, arrow and parquet: tables, compute, diff, merge, rows.
 
 mod block;
+mod changes;
+mod columns;
+mod compare;
+mod delivered;
+mod difference;
+mod error;
+mod files;
+mod lake;
+mod records;
+mod session;
+mod sql;
+mod tables;
 
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
+pub use changes::{BlocksError, ChangeCounts, Changes, Labelling, read_blocks, write_changes};
+pub use columns::ModelColumn;
+pub use compare::{Compared, Comparison, compare, explain, prepare};
+pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folding, Target, fold, merge};
+pub use difference::Reading;
+pub use error::{EngineError, Result};
+pub use files::footer;
+pub use lake::{Computed, Lake, ModelPlan};
+pub use records::Records;
+pub use session::{Limits, Session};

@@ -36,6 +36,8 @@ pub enum Entry {
 pub enum RowState {
     /// Never left this machine.
     Pending,
+    /// Was tried, and certainly not taken.
+    Withdrawn,
     /// Left, and no word since.
     Unsettled,
     Acknowledged,
@@ -57,9 +59,17 @@ pub struct Replay {
 #[derive(Debug, Error)]
 pub enum JournalError {
     #[error("could not write the journal `{path}`")]
-    Write { path: PathBuf, #[source] source: std::io::Error },
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("could not read the journal `{path}`")]
-    Read { path: PathBuf, #[source] source: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("line {line} of the journal `{path}` is not readable")]
     Corrupt { path: PathBuf, line: usize },
 }

@@ -1,0 +1,217 @@
+//! One sync from desired records to changes: computes what is wanted, compares it with what was
+//! delivered, and writes what differs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{DataFusionError, TableReference};
+use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+
+use super::changes::{Changes, Labelling, write_changes};
+use super::columns::quoted;
+use super::delivered::{self, DeliveredFiles};
+use super::difference::{Difference, Reading};
+use super::error::{EngineError, Result};
+use super::files;
+use super::lake::{IDENTIFIERS, INTERNAL, Lake, MEMBERS, PROFILES, SUPPRESSED};
+use super::records::{Records, normaliser};
+use super::session::{Session, ran_out_of_memory};
+use crate::destinations::{Grain, MatchField};
+
+/// One sync to compare.
+#[derive(Debug, Clone)]
+pub struct Comparison<'a> {
+    pub records: &'a Records,
+    pub delivered: &'a DeliveredFiles,
+    pub reading: Reading,
+    pub run: &'a str,
+    pub now: DateTime<Utc>,
+    pub retry_rejected: bool,
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone)]
+pub struct Compared {
+    pub changes: Changes,
+    /// Records the SQL asks for, invalid ones left out.
+    pub desired: u64,
+    pub invalid: u64,
+    pub suppressed: u64,
+    /// Shared identifiers whose owners disagree.
+    pub conflicts: u64,
+    /// Records the destination has, or may have, before this run.
+    pub before: u64,
+    /// The SQL of the desired records and of the difference.
+    pub sql: String,
+}
+
+/// Computes the auxiliary queries that syncs select from, each once.
+pub async fn prepare(lake: &Lake<'_>) -> Result<()> {
+    if lake.compute_auxiliary(IDENTIFIERS).await?.is_some() {
+        emails(lake).await?;
+    }
+    for name in [PROFILES, SUPPRESSED, MEMBERS] {
+        lake.compute_auxiliary(name).await?;
+    }
+    lake.refuse_double_profiles().await
+}
+
+/// `muster.emails`: every user's distinct emails with the time each was first added.
+async fn emails(lake: &Lake<'_>) -> Result<()> {
+    let session = lake.session();
+    let failed = |error| EngineError::of("`identifiers`", error);
+    let table = session
+        .context()
+        .table_provider(TableReference::partial(INTERNAL, IDENTIFIERS))
+        .await
+        .map_err(failed)?;
+    let dated = table.schema().column_with_name("added_at").is_some();
+    let added = if dated { "min(CAST(added_at AS TIMESTAMP))" } else { "CAST(NULL AS TIMESTAMP)" };
+    let key = quoted(&lake.project().users.key);
+    let sql = format!(
+        "SELECT CAST({key} AS VARCHAR) AS subject, trim(CAST(value AS VARCHAR)) AS email, {added} AS added_at \
+         FROM {INTERNAL}.{IDENTIFIERS} WHERE lower(CAST(type AS VARCHAR)) = 'email' AND {key} IS NOT NULL \
+         AND trim(CAST(value AS VARCHAR)) <> '' GROUP BY 1, 2"
+    );
+    let path = session.scratch("emails.parquet");
+    write_query(session, "`identifiers`", &sql, &path).await?;
+    let table = files::table(session, &path, &[]).await?;
+    session.register(TableReference::partial(INTERNAL, "emails"), table).map_err(failed)
+}
+
+/// Runs Muster's own SQL into a file, with joins that spill once memory ran out.
+async fn write_query(session: &Session, what: &str, sql: &str, path: &PathBuf) -> Result<u64> {
+    let failed = |error| EngineError::of(what, error);
+    let plan = session.plan(sql).await.map_err(failed)?;
+    let stream = session.execute(&plan).await.map_err(failed)?;
+    match files::write_stream(path, stream).await {
+        Err(files::WriteError::Query(error)) if ran_out_of_memory(&error) => {
+            let stream = session.execute_spilling(&plan).await.map_err(failed)?;
+            files::write_stream(path, stream).await.map_err(|error| error.of(what, path))
+        }
+        other => other.map_err(|error| error.of(what, path)),
+    }
+}
+
+/// Compares one sync; the changes are written to the scratch folder, not sealed.
+pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Compared> {
+    let records = comparison.records;
+    let session = lake.session();
+    register_normalisers(session, records);
+    let what = format!("the records of `{}`", records.sync);
+    let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
+    let desired_sql = records.desired_sql();
+    let rows = write_query(session, &what, &desired_sql, &desired_path).await?;
+    let count = async |sql: Option<String>| match sql {
+        Some(sql) => lake.counts(&what, &sql).await.map(|counts| counts[0]),
+        None => Ok(0),
+    };
+    let suppressed = count(records.suppressed_sql()).await?;
+    let conflicts = count(records.conflicts_sql()).await?;
+    let without = count(records.without_email_sql()).await?;
+    let merge = session.ordered();
+    let failed = |error| EngineError::of(&*what, error);
+    let orders = records.orders();
+    let desired = files::table(&merge, &desired_path, &orders).await?;
+    merge.register("desired", desired).map_err(failed)?;
+    let schema = delivered::register(&merge, comparison.delivered, &orders).await?;
+    let invalid = match records.required.is_empty() {
+        true => 0,
+        false => {
+            one(&merge, &what, "SELECT count(*) FROM desired WHERE invalid IS NOT NULL").await?
+        }
+    };
+    let before = match &schema {
+        None => 0,
+        Some(_) => {
+            let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
+            one(&merge, &what, sql).await?
+        }
+    };
+    let difference =
+        Difference { records, reading: comparison.reading, delivered: schema.as_deref() }.sql();
+    let plan = merge.plan(&difference).await.map_err(failed)?;
+    let stream = merge.execute(&plan).await.map_err(failed)?;
+    let labelling = Labelling {
+        sync: &records.sync,
+        run: comparison.run,
+        now: comparison.now,
+        retry_rejected: comparison.retry_rejected,
+    };
+    let path = session.scratch(&format!("{}.changes.parquet", records.sync));
+    let changes = write_changes(&path, stream, &labelling).await?;
+    drop(std::fs::remove_file(&desired_path));
+    Ok(Compared {
+        changes,
+        desired: rows - invalid,
+        invalid: invalid + without,
+        suppressed,
+        conflicts,
+        before,
+        sql: format!("-- desired\n{desired_sql};\n\n-- difference\n{difference};\n"),
+    })
+}
+
+async fn one(session: &Session, what: &str, sql: &str) -> Result<u64> {
+    let failed = |error| EngineError::of(what, error);
+    let plan = session.plan(sql).await.map_err(failed)?;
+    let stream = session.execute(&plan).await.map_err(failed)?;
+    let batches = datafusion::physical_plan::common::collect(stream).await.map_err(failed)?;
+    Ok(super::columns::first_row_counts(&batches)[0])
+}
+
+/// The physical plan of a sync's difference, for tests and `plan --sql -v`.
+pub async fn explain(
+    session: &Session,
+    records: &Records,
+    desired: &std::path::Path,
+    files: &DeliveredFiles,
+) -> Result<String> {
+    let merge = session.ordered();
+    let failed = |error| EngineError::of("the difference", error);
+    let orders = records.orders();
+    let table = files::table(&merge, desired, &orders).await?;
+    merge.register("desired", table).map_err(failed)?;
+    let schema = delivered::register(&merge, files, &orders).await?;
+    let sql = Difference { records, reading: Reading::Normal, delivered: schema.as_deref() }.sql();
+    merge.explain(&sql).await.map_err(failed)
+}
+
+/// Makes the platform's own normalisation callable from SQL.
+fn register_normalisers(session: &Session, records: &Records) {
+    if records.grain != Grain::List {
+        return;
+    }
+    for field in records.match_fields {
+        let name = normaliser(&records.sync, field.source).trim_matches('"').to_owned();
+        let normalise = *field;
+        let function = move |arguments: &[ColumnarValue]| normalised(arguments, normalise);
+        session.context().register_udf(create_udf(
+            &name,
+            vec![DataType::Utf8],
+            DataType::Utf8,
+            Volatility::Immutable,
+            Arc::new(function),
+        ));
+    }
+}
+
+fn normalised(
+    arguments: &[ColumnarValue],
+    field: MatchField,
+) -> std::result::Result<ColumnarValue, DataFusionError> {
+    let arrays = ColumnarValue::values_to_arrays(arguments)?;
+    let Some(array) = arrays.first() else {
+        return Err(DataFusionError::Internal("a normaliser takes one value".into()));
+    };
+    let text = cast(array, &DataType::Utf8)?;
+    let text = text.as_string::<i32>();
+    let values = (0..text.len())
+        .map(|row| if text.is_null(row) { None } else { (field.normalise)(text.value(row)) });
+    let values: ArrayRef = Arc::new(values.collect::<StringArray>());
+    Ok(ColumnarValue::Array(values))
+}

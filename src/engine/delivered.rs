@@ -1,0 +1,475 @@
+//! What was delivered, as SQL: a base file and at most one file of later changes, both sorted by
+//! record key, merged on read. And folding: what a run's journal says, turned into such a file.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray,
+};
+use datafusion::arrow::compute::{cast, filter_record_batch, kernels::zip::zip};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::columns::quoted;
+use super::error::{EngineError, Result};
+use super::files::{self, Writer};
+use super::session::Session;
+use crate::outbox::{Replay, RowState};
+use crate::record::Change;
+
+/// The files that together are what one sync delivered.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveredFiles {
+    pub base: Option<PathBuf>,
+    pub delta: Option<PathBuf>,
+}
+
+/// Version of the layout of both files.
+pub const DELIVERED_FORMAT: &str = "1";
+
+impl DeliveredFiles {
+    pub fn is_empty(&self) -> bool {
+        self.base.is_none() && self.delta.is_none()
+    }
+}
+
+/// Registers the table `delivered` in an ordered session; its columns, or `None` when nothing was
+/// ever delivered.
+pub async fn register(
+    session: &Session,
+    files: &DeliveredFiles,
+    orders: &[&str],
+) -> Result<Option<SchemaRef>> {
+    let mut tables = Vec::new();
+    for (name, path) in [("base", &files.base), ("delta", &files.delta)] {
+        if let Some(path) = path {
+            let table = files::table(session, path, orders).await?;
+            let schema = table.schema();
+            session.register(name, table).map_err(|error| EngineError::of("the state", error))?;
+            tables.push((name, schema));
+        }
+    }
+    let Some((_, newest)) = tables.last() else { return Ok(None) };
+    let columns: Vec<Arc<Field>> =
+        newest.fields().iter().filter(|field| field.name() != "removed").cloned().collect();
+    let target = Schema::new(columns);
+    let sql = merged(&tables, &target);
+    let failed = |error| EngineError::of("reading what was delivered", error);
+    let plan = session.plan(&sql).await.map_err(failed)?;
+    let view = datafusion::datasource::ViewTable::new(plan, Some(sql));
+    session.register("delivered", Arc::new(view)).map_err(failed)?;
+    Ok(Some(Arc::new(target)))
+}
+
+/// The later file wins; tombstones are gone.
+fn merged(tables: &[(&str, SchemaRef)], target: &Schema) -> String {
+    match tables {
+        [(base, base_schema), (delta, delta_schema)] => format!(
+            "{} AS t LEFT ANTI JOIN {delta} AS x ON t.record_key = x.record_key\nUNION ALL\n{} AS t WHERE NOT removed",
+            select(base, base_schema, target),
+            select(delta, delta_schema, target)
+        ),
+        [(only, schema)] if schema.column_with_name("removed").is_some() => {
+            format!("{} AS t WHERE NOT removed", select(only, schema, target))
+        }
+        [(only, schema)] => select(only, schema, target),
+        _ => String::new(),
+    }
+}
+
+/// `SELECT … FROM table` in the columns of `target`; columns the table lacks are NULL.
+fn select(table: &str, schema: &SchemaRef, target: &Schema) -> String {
+    let mut sql = String::from("SELECT ");
+    for (index, field) in target.fields().iter().enumerate() {
+        let name = quoted(field.name());
+        let comma = if index == 0 { "" } else { ", " };
+        let _ = match schema.field_with_name(field.name()) {
+            Ok(own) if own.data_type() == field.data_type() => write!(sql, "{comma}{name}"),
+            Ok(_) => write!(
+                sql,
+                "{comma}arrow_try_cast({name}, '{}') AS {name}",
+                field.data_type().to_string().replace('\'', "''")
+            ),
+            Err(_) => write!(
+                sql,
+                "{comma}arrow_cast(NULL, '{}') AS {name}",
+                field.data_type().to_string().replace('\'', "''")
+            ),
+        };
+    }
+    let _ = write!(sql, " FROM {table}");
+    sql
+}
+
+/// What folding needs beside the changes.
+#[derive(Debug, Clone)]
+pub struct Folding<'a> {
+    pub run: &'a str,
+    pub now: DateTime<Utc>,
+    pub replay: &'a Replay,
+}
+
+/// First pause before a refused row is sent again; doubles with every refusal.
+const FIRST_PAUSE_HOURS: i64 = 1;
+/// The longest pause.
+const LONGEST_PAUSE_HOURS: i64 = 24 * 7;
+
+/// Turns sealed changes and their journal into a sorted file of state rows (`removed` marks
+/// tombstones). The same input always gives the same file. How many rows it holds.
+pub fn fold(changes: &Path, folding: &Folding<'_>, into: &Path) -> Result<u64> {
+    let read = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Read {
+        path: changes.to_owned(),
+        source,
+    };
+    let waiting = waiting_retirements(changes, folding.replay).map_err(read)?;
+    let file = std::fs::File::open(changes).map_err(|error| read(Box::new(error)))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(|builder| builder.with_batch_size(8192).build())
+        .map_err(|error| read(Box::new(error)))?;
+    let mut writer: Option<Writer> = None;
+    let mut first_row = 0;
+    for batch in reader {
+        let batch = batch.map_err(|error| read(Box::new(error)))?;
+        let folded = fold_batch(&batch, first_row, folding, &waiting)
+            .map_err(|error| read(Box::new(error)))?;
+        first_row += batch.num_rows() as u64;
+        let open = match &mut writer {
+            Some(writer) => writer,
+            None => writer.insert(
+                Writer::create(into, folded.schema(), &BTreeMap::new())
+                    .map_err(|error| error.of("folding", into))?,
+            ),
+        };
+        open.write(&folded).map_err(|error| error.of("folding", into))?;
+    }
+    match writer {
+        Some(writer) => writer.finish().map_err(|error| error.of("folding", into)),
+        None => Ok(0),
+    }
+}
+
+/// Row numbers of retirements that have to wait, because another record of the same subject has not
+/// arrived yet: until then the retired one is all the destination knows the subject by.
+fn waiting_retirements(
+    changes: &Path,
+    replay: &Replay,
+) -> std::result::Result<Vec<u64>, Box<dyn std::error::Error + Send + Sync>> {
+    let file = std::fs::File::open(changes)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let names = ["subject", "change"];
+    let fields = builder.schema().fields().iter().enumerate();
+    let roots = fields.filter(|(_, field)| names.contains(&field.name().as_str()));
+    let roots: Vec<usize> = roots.map(|(index, _)| index).collect();
+    let mask = parquet::arrow::ProjectionMask::roots(builder.parquet_schema(), roots);
+    let reader = builder.with_projection(mask).build()?;
+    let (mut waiting, mut group) = (Vec::new(), Group::default());
+    let mut row = 0;
+    for batch in reader {
+        let batch = batch?;
+        let subjects = batch.column(0).as_string::<i32>();
+        let changes = batch.column(1).as_string::<i32>();
+        for index in 0..batch.num_rows() {
+            if group.subject != subjects.value(index) {
+                group.close(&mut waiting, subjects.value(index));
+            }
+            match Change::parse(changes.value(index)) {
+                Some(Change::Retired) => group.retired.push(row),
+                Some(change)
+                    if change.is_sent() && state_of(replay, row) != RowState::Acknowledged =>
+                {
+                    group.unsettled = true;
+                }
+                _ => {}
+            }
+            row += 1;
+        }
+    }
+    group.close(&mut waiting, "");
+    Ok(waiting)
+}
+
+/// The rows of one subject.
+#[derive(Default)]
+struct Group {
+    subject: String,
+    retired: Vec<u64>,
+    unsettled: bool,
+}
+
+impl Group {
+    fn close(&mut self, waiting: &mut Vec<u64>, next: &str) {
+        if self.unsettled {
+            waiting.append(&mut self.retired);
+        }
+        self.retired.clear();
+        self.unsettled = false;
+        next.clone_into(&mut self.subject);
+    }
+}
+
+fn state_of(replay: &Replay, row: u64) -> RowState {
+    let index = usize::try_from(row).unwrap_or(usize::MAX);
+    replay.rows.get(index).copied().unwrap_or(RowState::Pending)
+}
+
+/// What one row of changes does to the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    Remove,
+    Deliver,
+    Unsettle,
+    Reject,
+    Withdraw,
+}
+
+fn effect(change: Change, state: RowState) -> Effect {
+    match (change, state) {
+        (Change::Adopted, _) => Effect::Deliver,
+        (Change::Retired, _) | (Change::Exited, RowState::Acknowledged) => Effect::Remove,
+        (_, RowState::Acknowledged) => Effect::Deliver,
+        (_, RowState::Unsettled) => Effect::Unsettle,
+        (_, RowState::Rejected) => Effect::Reject,
+        (_, RowState::Withdrawn) => Effect::Withdraw,
+        (_, RowState::Pending) => Effect::Nothing,
+    }
+}
+
+type ArrowResult<T> = std::result::Result<T, datafusion::arrow::error::ArrowError>;
+
+fn fold_batch(
+    batch: &RecordBatch,
+    first_row: u64,
+    folding: &Folding<'_>,
+    waiting: &[u64],
+) -> ArrowResult<RecordBatch> {
+    let changes = cast(&named(batch, "change")?, &DataType::Utf8)?;
+    let changes = changes.as_string::<i32>();
+    let parsed: Vec<Change> = changes
+        .iter()
+        .map(|word| word.and_then(Change::parse).unwrap_or(Change::Adopted))
+        .collect();
+    let row_number = |row: usize| first_row + row as u64;
+    let effects: Vec<Effect> = parsed
+        .iter()
+        .enumerate()
+        .map(|(row, change)| match waiting.binary_search(&row_number(row)) {
+            Ok(_) => Effect::Nothing,
+            Err(_) => effect(*change, state_of(folding.replay, row_number(row))),
+        })
+        .collect();
+    let is = |wanted: Effect| -> BooleanArray {
+        effects.iter().map(|effect| Some(*effect == wanted)).collect()
+    };
+    // Values the destination has, or may have: the new ones unless they were refused or never taken.
+    let newest: BooleanArray = effects
+        .iter()
+        .zip(&parsed)
+        .map(|(effect, change)| {
+            let arrived = matches!(effect, Effect::Deliver | Effect::Unsettle);
+            Some(arrived && *change != Change::Exited)
+        })
+        .collect();
+    let mut fields = Vec::new();
+    let mut arrays: Vec<ArrayRef> = Vec::new();
+    for (index, field) in batch.schema().fields().iter().enumerate() {
+        let name = field.name();
+        if ["record_key", "subject", "email", "trait"].contains(&name.as_str())
+            || name.starts_with("id.")
+        {
+            arrays.push(Arc::clone(batch.column(index)));
+        } else if let Some(column) = name.strip_prefix("value.") {
+            let before = named(batch, &format!("before.{column}"))?;
+            arrays.push(zip(&newest, batch.column(index), &before)?);
+        } else {
+            continue;
+        }
+        fields.push(Arc::clone(field));
+    }
+    let standing = Standing::of(batch, first_row, folding, &effects)?;
+    let removed: ArrayRef = Arc::new(is(Effect::Remove));
+    for (name, array) in standing.arrays(folding.run).into_iter().chain([("removed", removed)]) {
+        fields.push(Arc::new(Field::new(name, array.data_type().clone(), true)));
+        arrays.push(array);
+    }
+    let folded = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
+    let touched: BooleanArray =
+        effects.iter().map(|effect| Some(*effect != Effect::Nothing)).collect();
+    filter_record_batch(&folded, &touched)
+}
+
+/// The columns that say how a record stands.
+struct Standing {
+    standing: Vec<&'static str>,
+    present: Vec<Option<bool>>,
+    origin: Vec<Option<String>>,
+    fingerprint: Vec<Option<i64>>,
+    reason: Vec<Option<String>>,
+    refusals: Vec<Option<i64>>,
+    refused_at: Vec<Option<i64>>,
+    retry_at: Vec<Option<i64>>,
+}
+
+impl Standing {
+    fn of(
+        batch: &RecordBatch,
+        first_row: u64,
+        folding: &Folding<'_>,
+        effects: &[Effect],
+    ) -> ArrowResult<Self> {
+        let number = |name: &str| {
+            Ok::<_, datafusion::arrow::error::ArrowError>(
+                cast(&named(batch, name)?, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
+            )
+        };
+        let origins = cast(&named(batch, "origin")?, &DataType::Utf8)?;
+        let origins = origins.as_string::<i32>();
+        let present = named(batch, "present")?;
+        let present = present.as_boolean();
+        let (prints, refusals, since) =
+            (number("fingerprint")?, number("refusals")?, number("refused_at")?);
+        let mut all = Self::empty(effects.len());
+        for (row, effect) in effects.iter().enumerate() {
+            let tried = matches!(effect, Effect::Unsettle | Effect::Reject | Effect::Withdraw);
+            all.standing.push(match effect {
+                Effect::Unsettle => "unsettled",
+                Effect::Reject => "rejected",
+                Effect::Withdraw => "withdrawn",
+                _ => "delivered",
+            });
+            all.present.push(match effect {
+                Effect::Unsettle => None,
+                Effect::Reject | Effect::Withdraw => {
+                    present.is_valid(row).then(|| present.value(row))
+                }
+                _ => Some(true),
+            });
+            all.origin.push(tried.then(|| origins.value(row).to_owned()));
+            all.fingerprint.push(tried.then(|| prints.value(row)));
+            let refused = *effect == Effect::Reject;
+            let earlier = if refusals.is_valid(row) { refusals.value(row) } else { 0 };
+            let now = folding.now.timestamp_micros();
+            let first = if since.is_valid(row) { since.value(row) } else { now };
+            all.reason.push(match refused {
+                true => folding.replay.reasons.get(&(first_row + row as u64)).cloned(),
+                false => None,
+            });
+            all.refusals.push(refused.then_some(earlier + 1));
+            all.refused_at.push(refused.then_some(first));
+            all.retry_at.push(refused.then(|| now + pause(earlier)));
+        }
+        Ok(all)
+    }
+
+    fn empty(rows: usize) -> Self {
+        Self {
+            standing: Vec::with_capacity(rows),
+            present: Vec::with_capacity(rows),
+            origin: Vec::with_capacity(rows),
+            fingerprint: Vec::with_capacity(rows),
+            reason: Vec::with_capacity(rows),
+            refusals: Vec::with_capacity(rows),
+            refused_at: Vec::with_capacity(rows),
+            retry_at: Vec::with_capacity(rows),
+        }
+    }
+
+    fn arrays(self, run: &str) -> Vec<(&'static str, ArrayRef)> {
+        let runs = StringArray::from(vec![run; self.standing.len()]);
+        vec![
+            ("standing", Arc::new(StringArray::from(self.standing)) as ArrayRef),
+            ("present", Arc::new(BooleanArray::from(self.present))),
+            ("origin", Arc::new(StringArray::from(self.origin))),
+            ("fingerprint", Arc::new(Int64Array::from(self.fingerprint))),
+            ("reason", Arc::new(StringArray::from(self.reason))),
+            ("refusals", Arc::new(Int64Array::from(self.refusals))),
+            ("refused_at", Arc::new(Int64Array::from(self.refused_at))),
+            ("retry_at", Arc::new(Int64Array::from(self.retry_at))),
+            ("run", Arc::new(runs)),
+        ]
+    }
+}
+
+/// Microseconds until a row that was refused this often before is sent again.
+fn pause(earlier: i64) -> i64 {
+    let doubled = FIRST_PAUSE_HOURS << earlier.clamp(0, 8);
+    TimeDelta::hours(doubled.min(LONGEST_PAUSE_HOURS)).num_microseconds().unwrap_or(i64::MAX)
+}
+
+fn named(batch: &RecordBatch, name: &str) -> ArrowResult<ArrayRef> {
+    batch.column_by_name(name).cloned().ok_or_else(|| {
+        datafusion::arrow::error::ArrowError::SchemaError(format!("no column `{name}`"))
+    })
+}
+
+/// Merges a fresh fold into the files of a sync: into a new delta, or into a new base. How many rows
+/// the file holds.
+pub async fn merge(
+    session: &Session,
+    files: &DeliveredFiles,
+    fresh: &Path,
+    into: &Path,
+    target: Target,
+    metadata: &BTreeMap<&str, String>,
+) -> Result<u64> {
+    let failed = |error| EngineError::of("folding what was delivered", error);
+    let orders = ["record_key"];
+    let mut tables = Vec::new();
+    let all = [
+        ("base", files.base.as_deref()),
+        ("delta", files.delta.as_deref()),
+        ("fresh", Some(fresh)),
+    ];
+    for (name, path) in all {
+        let wanted = name != "base" || target == Target::Base;
+        if let (Some(path), true) = (path, wanted) {
+            let table = files::table(session, path, &orders).await?;
+            tables.push((name, table.schema()));
+            session.register(name, table).map_err(failed)?;
+        }
+    }
+    let Some((_, newest)) = tables.last().cloned() else { return Ok(0) };
+    let sql = merge_sql(&tables, &newest, target);
+    let plan = session.plan(&sql).await.map_err(failed)?;
+    let stream = session.execute(&plan).await.map_err(failed)?;
+    let rows = files::write_stream_with(into, stream, metadata).await;
+    rows.map_err(|error| error.of("folding what was delivered", into))
+}
+
+/// Which file a fold ends up in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Everything in one file; tombstones have done their work.
+    Base,
+    /// Only what differs from the base; tombstones stay.
+    Delta,
+}
+
+fn merge_sql(tables: &[(&str, SchemaRef)], newest: &SchemaRef, target: Target) -> String {
+    let keep: Vec<Arc<Field>> = newest
+        .fields()
+        .iter()
+        .filter(|field| target == Target::Delta || field.name() != "removed")
+        .cloned()
+        .collect();
+    let columns = Schema::new(keep);
+    let parts = tables.iter().enumerate().map(|(index, (name, schema))| {
+        let mut sql = format!("{} AS t", select(name, schema, &columns));
+        for (later, _) in &tables[index + 1..] {
+            let _ = write!(
+                sql,
+                " LEFT ANTI JOIN {later} AS {later}x ON t.record_key = {later}x.record_key"
+            );
+        }
+        if target == Target::Base && schema.column_with_name("removed").is_some() {
+            sql += " WHERE NOT t.removed";
+        }
+        sql
+    });
+    let union = parts.collect::<Vec<_>>().join("\nUNION ALL\n");
+    format!("SELECT * FROM (\n{union}\n) ORDER BY record_key ASC NULLS FIRST")
+}

@@ -1,0 +1,323 @@
+//! The set difference: desired records against what the destination acknowledged, in SQL, as one full
+//! outer join of two inputs sorted by record key. Pure: makes SQL.
+//!
+//! Both files declare their order, so that DataFusion merges them without sorting again; the changes
+//! themselves, a small part, are sorted by subject and record key.
+
+use std::fmt::Write as _;
+
+use datafusion::arrow::datatypes::{DataType, Schema};
+
+use super::columns::{ModelColumn, quoted};
+use super::records::Records;
+use crate::destinations::Grain;
+use crate::project::ModelKind;
+use crate::record::Call;
+
+/// How the difference is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// What changed goes out.
+    Normal,
+    /// The present is recorded as delivered and nothing goes out.
+    Baseline,
+}
+
+/// Columns of the state beside values and identifiers, all of which the difference hands on.
+const STATE: [&str; 9] = [
+    "standing",
+    "present",
+    "origin",
+    "fingerprint",
+    "reason",
+    "refusals",
+    "refused_at",
+    "retry_at",
+    "run",
+];
+
+/// The SQL of one sync's difference. Selects from the tables `desired` and `delivered`.
+pub struct Difference<'a> {
+    pub records: &'a Records,
+    pub reading: Reading,
+    /// Columns of `delivered`; `None` when nothing was ever delivered.
+    pub delivered: Option<&'a Schema>,
+}
+
+impl Difference<'_> {
+    pub fn sql(&self) -> String {
+        match self.delivered {
+            None => self.first(),
+            Some(delivered) => self.incremental(delivered),
+        }
+    }
+
+    /// Everybody enters: nothing to compare with, and `desired` is already sorted.
+    fn first(&self) -> String {
+        let mut sql = String::from("SELECT record_key, subject, email, trait");
+        for name in self.identifiers() {
+            let _ = write!(sql, ", {name}");
+        }
+        for column in self.records.columns() {
+            let (value, before, send) = names(column);
+            let _ = write!(sql, ", {value}, CASE WHEN FALSE THEN {value} END AS {before}, ");
+            let _ = write!(sql, "{value} IS NOT NULL AS {send}");
+        }
+        for name in self.profile() {
+            let _ = write!(sql, ", {name}");
+        }
+        let change = match self.reading {
+            Reading::Normal => "'entered'",
+            Reading::Baseline => "'adopted'",
+        };
+        let _ = write!(
+            sql,
+            ", CAST(NULL AS VARCHAR) AS standing, FALSE AS present, CAST(NULL AS VARCHAR) AS origin, \
+             CAST(NULL AS BIGINT) AS fingerprint, CAST(NULL AS VARCHAR) AS reason, \
+             CAST(NULL AS BIGINT) AS refusals, CAST(NULL AS BIGINT) AS refused_at, \
+             CAST(NULL AS BIGINT) AS retry_at, CAST(NULL AS VARCHAR) AS run, {change} AS change\n\
+             FROM desired\nWHERE invalid IS NULL"
+        );
+        if let Some(says) = self.says_something() {
+            let _ = write!(sql, " AND ({says})");
+        }
+        sql
+    }
+
+    /// At least one trait has a value; audiences always say something.
+    fn says_something(&self) -> Option<String> {
+        (self.records.model.kind == ModelKind::Trait).then(|| {
+            let values = self.records.columns().iter().map(|column| {
+                let (value, ..) = names(column);
+                format!("{value} IS NOT NULL")
+            });
+            values.collect::<Vec<_>>().join(" OR ")
+        })
+    }
+
+    fn incremental(&self, delivered: &Schema) -> String {
+        let changes = self.changes(delivered);
+        let change = self.change();
+        let columns = self.columns().join(", ");
+        let (joins, order) = match self.records.grain {
+            Grain::Raw => (
+                "\nLEFT JOIN (SELECT DISTINCT subject FROM desired WHERE invalid IS NULL) AS w ON w.subject = c.subject\
+                 \nLEFT JOIN (SELECT DISTINCT subject FROM delivered WHERE present IS DISTINCT FROM FALSE) AS k ON k.subject = c.subject",
+                "subject, record_key",
+            ),
+            Grain::Subject => ("", "subject, record_key"),
+            Grain::Email | Grain::List => ("", "record_key"),
+        };
+        let ordered = order.split(", ").map(|column| format!("c.{column} ASC NULLS FIRST"));
+        let ordered = ordered.collect::<Vec<_>>().join(", ");
+        let inner = order.replace(", ", " ASC NULLS FIRST, ") + " ASC NULLS FIRST";
+        format!(
+            "SELECT {columns}, {change} AS change\n\
+             FROM (\nSELECT * FROM (\n{changes}\n) ORDER BY {inner}\n) AS c{joins}\nORDER BY {ordered}"
+        )
+    }
+
+    /// Output columns, before `change`.
+    fn columns(&self) -> Vec<String> {
+        let fixed = ["record_key", "subject", "email", "trait"].map(|name| format!("c.{name}"));
+        let mut columns: Vec<String> = fixed.into_iter().collect();
+        columns.extend(self.identifiers().iter().map(|name| format!("c.{name}")));
+        for column in self.records.columns() {
+            let (value, before, send) = names(column);
+            columns.extend([value, before, send].map(|name| format!("c.{name}")));
+        }
+        columns.extend(self.profile().iter().map(|name| format!("c.{name}")));
+        columns.extend(STATE.map(|name| match name {
+            "present" => "CASE WHEN c.known THEN c.present ELSE FALSE END AS present".to_owned(),
+            name => format!("c.{name}"),
+        }));
+        columns
+    }
+
+    /// Records that are not the same on both sides, or whose fate is not settled.
+    fn changes(&self, delivered: &Schema) -> String {
+        let either = |name: &str| {
+            format!("CASE WHEN d.record_key IS NULL THEN p.{name} ELSE d.{name} END AS {name}")
+        };
+        let mut sql = String::from(
+            "SELECT coalesce(d.record_key, p.record_key) AS record_key, \
+             coalesce(d.subject, p.subject) AS subject",
+        );
+        for name in ["email", "trait"].map(ToOwned::to_owned).iter().chain(&self.identifiers()) {
+            let _ = write!(sql, ", {}", either(name));
+        }
+        let mut differs = Vec::new();
+        for column in self.records.columns() {
+            let (value, before, send) = names(column);
+            let previous = previous(column, delivered);
+            let distinct = format!("d.{value} IS DISTINCT FROM {previous}");
+            let now = match self.records.model.kind {
+                ModelKind::Trait => format!("d.{value}"),
+                ModelKind::Audience => {
+                    format!("CASE WHEN d.record_key IS NULL THEN {previous} ELSE d.{value} END")
+                }
+            };
+            let sent = self.sent(column, &distinct);
+            let _ = write!(sql, ", {now} AS {value}, {previous} AS {before}, {sent} AS {send}");
+            differs.push(distinct);
+        }
+        for name in self.profile() {
+            let _ = write!(sql, ", d.{name}");
+        }
+        for name in STATE {
+            let _ = write!(sql, ", p.{name}");
+        }
+        let _ = write!(
+            sql,
+            ", d.record_key IS NOT NULL AS wanted, p.record_key IS NOT NULL AS known, {} AS moved\n\
+             FROM desired AS d FULL JOIN delivered AS p ON d.record_key = p.record_key\n\
+             WHERE d.invalid IS NULL AND (d.record_key IS NULL OR p.record_key IS NULL OR p.standing <> 'delivered'",
+            self.moved()
+        );
+        if self.records.compares() {
+            for distinct in &differs {
+                let _ = write!(sql, " OR {distinct}");
+            }
+        }
+        if self.records.grain == Grain::Subject {
+            let _ = write!(sql, " OR {}", self.moved());
+        }
+        sql + ")"
+    }
+
+    /// For subject-grained records: the preferred email is another one now.
+    fn moved(&self) -> &'static str {
+        match self.records.grain {
+            Grain::Subject => "(d.email IS NOT NULL AND d.email IS DISTINCT FROM p.email)",
+            _ => "FALSE",
+        }
+    }
+
+    /// Whether a column's value travels with the record.
+    fn sent(&self, column: &ModelColumn, distinct: &str) -> String {
+        let (value, ..) = names(column);
+        if self.records.model.kind == ModelKind::Audience {
+            return "TRUE".to_owned();
+        }
+        let own = match self.records.per_trait {
+            true => format!(
+                "coalesce(d.trait, p.trait) = {} AND ",
+                super::columns::literal(&column.name)
+            ),
+            false => String::new(),
+        };
+        let moved = match self.records.grain {
+            Grain::Subject => {
+                format!(" WHEN {} THEN d.{value} IS NOT NULL OR {distinct}", self.moved())
+            }
+            _ => String::new(),
+        };
+        format!(
+            "({own}CASE WHEN p.record_key IS NOT NULL AND p.present IS NULL THEN TRUE{moved} ELSE {distinct} END)"
+        )
+    }
+
+    /// What became of a record; NULL where nothing is to be said or done.
+    fn change(&self) -> String {
+        let raw = self.records.grain == Grain::Raw;
+        let is_trait = self.records.model.kind == ModelKind::Trait;
+        if self.reading == Reading::Baseline {
+            return "CASE WHEN c.wanted THEN 'adopted' ELSE 'retired' END".to_owned();
+        }
+        let any = |get: fn(&ModelColumn) -> String| {
+            let all = self.records.columns().iter().map(get).collect::<Vec<_>>();
+            if all.is_empty() { "FALSE".to_owned() } else { all.join(" OR ") }
+        };
+        let says = any(|column| format!("c.{}", names(column).2));
+        let had = any(|column| format!("c.{} IS NOT NULL", names(column).1));
+        let mut sql = String::from("CASE");
+        let mut case = |when: &str, then: &str| {
+            let _ = write!(sql, "\n  WHEN {when} THEN {then}");
+        };
+        let absent = "c.wanted AND (NOT c.known OR c.present = FALSE)";
+        if is_trait {
+            let value = any(|column| format!("c.{} IS NOT NULL", names(column).0));
+            let nothing = format!("{absent} AND NOT ({value})");
+            case(&format!("{nothing} AND c.known"), "'retired'");
+            case(&nothing, "NULL");
+        }
+        if raw {
+            let again =
+                if self.records.resync_on_new_identifier { "'resynced'" } else { "'adopted'" };
+            case(&format!("{absent} AND k.subject IS NOT NULL"), again);
+        }
+        case(absent, "'entered'");
+        if is_trait {
+            case(&format!("c.wanted AND c.present AND c.moved AND ({says})"), self.moved_change());
+            case(&format!("c.wanted AND c.present AND NOT ({says})"), "'adopted'");
+            case("c.wanted", "'changed'");
+        } else {
+            case("c.wanted AND c.present AND c.moved", self.moved_change());
+            case("c.wanted AND c.present", "'adopted'");
+            case("c.wanted", "'entered'");
+        }
+        case("c.present = FALSE", "'retired'");
+        if raw {
+            case("w.subject IS NOT NULL", "'retired'");
+        }
+        if is_trait {
+            if self.records.keep_missing {
+                case("TRUE", "NULL");
+            }
+            case(&format!("c.present AND NOT ({had})"), "'retired'");
+        }
+        let _ = write!(sql, "\n  ELSE 'exited' END");
+        sql
+    }
+
+    fn moved_change(&self) -> &'static str {
+        if self.records.resync_on_new_identifier { "'resynced'" } else { "'adopted'" }
+    }
+
+    fn identifiers(&self) -> Vec<String> {
+        self.records.identifiers().iter().map(|name| quoted(&format!("id.{name}"))).collect()
+    }
+
+    fn profile(&self) -> Vec<String> {
+        if self.records.call == Call::List {
+            return Vec::new();
+        }
+        self.records.profile.iter().map(|name| quoted(&format!("profile.{name}"))).collect()
+    }
+}
+
+/// The quoted names of a column's new value, its acknowledged value, and whether it travels.
+fn names(column: &ModelColumn) -> (String, String, String) {
+    let name = |prefix: &str| quoted(&format!("{prefix}.{}", column.name));
+    (name("value"), name("before"), name("send"))
+}
+
+/// The acknowledged value in the type of the new one; a column that is new has none.
+fn previous(column: &ModelColumn, delivered: &Schema) -> String {
+    let (value, ..) = names(column);
+    let stored = delivered.field_with_name(&format!("value.{}", column.name));
+    match stored.map(|field| field.data_type()) {
+        Ok(same) if *same == column.stored => format!("p.{value}"),
+        Ok(other) if is_plain(other) && is_plain(&column.stored) => {
+            format!("try_cast(p.{value} AS {})", sql_type(&column.stored))
+        }
+        _ => format!("CASE WHEN FALSE THEN d.{value} END"),
+    }
+}
+
+fn is_plain(data_type: &DataType) -> bool {
+    sql_type(data_type) != "?"
+}
+
+fn sql_type(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Boolean => "BOOLEAN",
+        DataType::Int64 => "BIGINT",
+        DataType::UInt64 => "BIGINT UNSIGNED",
+        DataType::Float64 => "DOUBLE",
+        DataType::Utf8 | DataType::Utf8View => "VARCHAR",
+        DataType::Date32 => "DATE",
+        DataType::Timestamp(..) => "TIMESTAMP WITH TIME ZONE",
+        _ => "?",
+    }
+}

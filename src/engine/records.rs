@@ -1,0 +1,372 @@
+//! Records: what a model's rows become at the grain the destination itself tells apart (DESIGN §3).
+//! Pure: turns one sync into the SQL that computes its desired records.
+
+use std::fmt::Write as _;
+
+use super::columns::{ModelColumn, literal, quoted, stored};
+use super::lake::{INTERNAL, ModelPlan};
+use crate::destinations::{Grain, MatchField};
+use crate::project::{Emails, ModelKind};
+use crate::record::{Call, Level};
+
+/// What the engine needs to know of one sync.
+#[derive(Debug, Clone)]
+pub struct Records {
+    /// `model.destination`.
+    pub sync: String,
+    pub model: ModelPlan,
+    /// Name of the model's key column.
+    pub key_column: String,
+    /// Names of the user and account key columns, for the auxiliary tables.
+    pub user_key: String,
+    pub account_key: String,
+    pub call: Call,
+    pub grain: Grain,
+    pub emails: Emails,
+    pub resync_on_new_identifier: bool,
+    /// `on_missing = "keep"`.
+    pub keep_missing: bool,
+    pub match_fields: &'static [MatchField],
+    /// Profile columns that enrich the messages.
+    pub profile: Vec<String>,
+    /// Profile columns without which a record is invalid.
+    pub required: Vec<String>,
+    pub has_identifiers: bool,
+    pub has_suppressed: bool,
+    /// For traits that travel as events: one record per trait.
+    pub per_trait: bool,
+}
+
+/// Separates the parts of a record key; keys of models never hold it.
+const SEPARATOR: &str = "chr(1)";
+
+impl Records {
+    /// Columns whose values are stored: traits, event properties, list fields.
+    pub fn columns(&self) -> &[ModelColumn] {
+        match (self.model.kind, self.call) {
+            (ModelKind::Audience, Call::Identify | Call::Group) => &[],
+            _ => &self.model.columns,
+        }
+    }
+
+    /// Whether stored values count as changes: those of traits do.
+    pub fn compares(&self) -> bool {
+        self.model.kind == ModelKind::Trait
+    }
+
+    /// Names of identifier columns beside the email.
+    pub fn identifiers(&self) -> Vec<String> {
+        self.match_fields
+            .iter()
+            .filter(|field| field.source != "email")
+            .map(|field| field.source.to_owned())
+            .collect()
+    }
+
+    /// Whether several records can belong to one subject.
+    pub fn fans_out(&self) -> bool {
+        self.grain == Grain::Raw && self.level() == Level::User
+    }
+
+    /// The level of the records: an account-level audience becomes the users of its accounts in a
+    /// list.
+    pub fn level(&self) -> Level {
+        if self.call == Call::List { Level::User } else { self.model.level }
+    }
+
+    /// By which columns files of these records are sorted, each alone.
+    pub fn orders(&self) -> Vec<&'static str> {
+        match self.grain {
+            Grain::Raw | Grain::Subject => vec!["record_key", "subject"],
+            Grain::Email | Grain::List => vec!["record_key"],
+        }
+    }
+
+    /// The desired records, sorted by record key.
+    pub fn desired_sql(&self) -> String {
+        let body = match self.grain {
+            Grain::Raw if self.per_trait => self.raw_per_trait(),
+            Grain::Raw => self.raw(&self.all_values(), None),
+            Grain::Subject => self.subject(),
+            Grain::Email => self.email(),
+            Grain::List => self.list(),
+        };
+        format!("{body}\nORDER BY record_key")
+    }
+
+    fn all_values(&self) -> String {
+        let values = self.columns().iter().map(|column| quoted(&format!("value.{}", column.name)));
+        values.fold(String::new(), |sql, value| sql + ", m." + &value)
+    }
+
+    /// `m`: one row per subject, values in their stored types.
+    fn model(&self) -> String {
+        let mut sql = String::new();
+        let columns = self.columns().iter().fold(String::new(), |mut sql, column| {
+            let value = stored(&quoted(&column.name), column);
+            let _ = write!(sql, ", {value} AS {}", quoted(&format!("value.{}", column.name)));
+            sql
+        });
+        let key = quoted(&self.key_column);
+        let table = format!("{}.{}", self.model.kind.schema(), quoted(&self.model.key));
+        let _ = write!(sql, "SELECT CAST({key} AS VARCHAR) AS subject{columns} FROM {table}");
+        if self.call == Call::List && self.model.level == Level::Account {
+            let (user, account) = (quoted(&self.user_key), quoted(&self.account_key));
+            return format!(
+                "SELECT DISTINCT CAST(a.{user} AS VARCHAR) AS subject FROM ({sql}) AS m \
+                 JOIN {INTERNAL}.account_members AS a ON CAST(a.{account} AS VARCHAR) = m.subject \
+                 WHERE a.{user} IS NOT NULL"
+            );
+        }
+        sql
+    }
+
+    /// `FROM` the model, without suppressed users.
+    fn from(&self) -> String {
+        let mut sql = format!("FROM ({}) AS m", self.model());
+        if self.level() == Level::User && self.has_suppressed {
+            let key = quoted(&self.user_key);
+            let _ = write!(
+                sql,
+                "\nLEFT ANTI JOIN (SELECT CAST({key} AS VARCHAR) AS subject FROM {INTERNAL}.suppressed) AS s \
+                 ON s.subject = m.subject"
+            );
+        }
+        sql
+    }
+
+    /// How many rows of the model are suppressed.
+    pub fn suppressed_sql(&self) -> Option<String> {
+        if self.level() != Level::User || !self.has_suppressed {
+            return None;
+        }
+        let key = quoted(&self.user_key);
+        Some(format!(
+            "SELECT count(*) FROM ({}) AS m LEFT SEMI JOIN (SELECT CAST({key} AS VARCHAR) AS subject \
+             FROM {INTERNAL}.suppressed) AS s ON s.subject = m.subject",
+            self.model()
+        ))
+    }
+
+    /// The emails that are used: all of a user's, the first added or the last added.
+    fn emails(&self, choice: Emails) -> String {
+        let table = format!("{INTERNAL}.emails");
+        let order = match choice {
+            Emails::All => return format!("SELECT subject, email, added_at FROM {table}"),
+            Emails::First => "added_at ASC NULLS LAST, email",
+            Emails::Last => "added_at DESC NULLS LAST, email",
+        };
+        format!(
+            "SELECT subject, email, added_at FROM (SELECT *, row_number() OVER (PARTITION BY subject \
+             ORDER BY {order}) AS nth FROM {table}) WHERE nth = 1"
+        )
+    }
+
+    fn join_emails(&self, join: &str, choice: Emails) -> String {
+        if self.has_identifiers && self.level() == Level::User {
+            return format!("\n{join} ({}) AS e ON e.subject = m.subject", self.emails(choice));
+        }
+        "\nLEFT JOIN (SELECT CAST(NULL AS VARCHAR) AS subject, CAST(NULL AS VARCHAR) AS email, \
+         CAST(NULL AS TIMESTAMP) AS added_at WHERE FALSE) AS e ON e.subject = m.subject"
+            .to_owned()
+    }
+
+    fn join_profiles(&self) -> String {
+        if self.profile.is_empty() && self.required.is_empty() {
+            return String::new();
+        }
+        let key = quoted(&self.user_key);
+        format!("\nLEFT JOIN {INTERNAL}.profiles AS p ON CAST(p.{key} AS VARCHAR) = m.subject")
+    }
+
+    /// Profile columns, and why a record is invalid (NULL: it is not).
+    fn profile_columns(&self) -> String {
+        let mut sql = String::new();
+        for name in &self.profile {
+            let _ = write!(sql, ", p.{} AS {}", quoted(name), quoted(&format!("profile.{name}")));
+        }
+        let missing = self.required.iter().fold(String::new(), |mut sql, name| {
+            let reason = literal(&format!("no `{name}` in profiles"));
+            let _ = write!(sql, " WHEN p.{} IS NULL THEN {reason}", quoted(name));
+            sql
+        });
+        let invalid = match missing.as_str() {
+            "" => "CAST(NULL AS VARCHAR)".to_owned(),
+            cases => format!("CASE{cases} END"),
+        };
+        let _ = write!(sql, ", {invalid} AS invalid");
+        sql
+    }
+
+    /// One record per subject and email; `trait_name` for records of one trait alone.
+    fn raw(&self, values: &str, trait_name: Option<&str>) -> String {
+        let suffix = trait_name
+            .map_or_else(String::new, |name| format!(" || {SEPARATOR} || {}", literal(name)));
+        let name = trait_name.map_or_else(
+            || "CAST(NULL AS VARCHAR)".to_owned(),
+            |name| format!("CAST({} AS VARCHAR)", literal(name)),
+        );
+        format!(
+            "SELECT m.subject || {SEPARATOR} || coalesce(e.email, ''){suffix} AS record_key, m.subject, \
+             e.email, {name} AS trait{values}{}\n{}{}{}",
+            self.profile_columns(),
+            self.from(),
+            self.join_emails("LEFT JOIN", self.emails),
+            self.join_profiles(),
+        )
+    }
+
+    fn raw_per_trait(&self) -> String {
+        let parts = self.columns().iter().map(|own| {
+            let values = self.columns().iter().fold(String::new(), |mut sql, column| {
+                let name = quoted(&format!("value.{}", column.name));
+                let value = if column.name == own.name {
+                    format!("m.{name}")
+                } else {
+                    format!("CASE WHEN FALSE THEN m.{name} END")
+                };
+                let _ = write!(sql, ", {value} AS {name}");
+                sql
+            });
+            self.raw(&values, Some(&own.name))
+        });
+        format!("SELECT * FROM (\n{}\n)", parts.collect::<Vec<_>>().join("\nUNION ALL\n"))
+    }
+
+    /// One record per subject; the preferred email travels as an attribute.
+    fn subject(&self) -> String {
+        let preferred = if self.emails == Emails::First { Emails::First } else { Emails::Last };
+        format!(
+            "SELECT m.subject AS record_key, m.subject, e.email, CAST(NULL AS VARCHAR) AS trait{}{}\n{}{}{}",
+            self.all_values(),
+            self.profile_columns(),
+            self.from(),
+            self.join_emails("LEFT JOIN", preferred),
+            self.join_profiles(),
+        )
+    }
+
+    /// One record per normalised email: an audience is an OR over the subjects that share it, a trait
+    /// takes the value of its most recently added owner.
+    fn email(&self) -> String {
+        let values = self.columns().iter().fold(String::new(), |mut sql, column| {
+            let _ = write!(sql, ", {}", quoted(&format!("value.{}", column.name)));
+            sql
+        });
+        let profile = self.profile.iter().fold(String::new(), |mut sql, name| {
+            let _ = write!(sql, ", {}", quoted(&format!("profile.{name}")));
+            sql
+        });
+        format!(
+            "SELECT record_key, subject, record_key AS email, CAST(NULL AS VARCHAR) AS trait{values}{profile}, invalid \
+             FROM (\nSELECT *, row_number() OVER (PARTITION BY record_key ORDER BY added_at DESC NULLS LAST, subject) \
+             AS nth FROM (\n{}\n)) WHERE nth = 1",
+            self.owners()
+        )
+    }
+
+    /// Every (email, subject) pair.
+    fn owners(&self) -> String {
+        format!(
+            "SELECT lower(e.email) AS record_key, m.subject, e.added_at{}{}\n{}{}{}",
+            self.all_values(),
+            self.profile_columns(),
+            self.from(),
+            self.join_emails("JOIN", self.emails),
+            self.join_profiles(),
+        )
+    }
+
+    /// How many emails have owners that disagree on a trait.
+    pub fn conflicts_sql(&self) -> Option<String> {
+        if self.grain != Grain::Email || !self.compares() {
+            return None;
+        }
+        let differ = self.columns().iter().map(|column| {
+            let name = quoted(&format!("value.{}", column.name));
+            format!("count(DISTINCT {name}) + max(CASE WHEN {name} IS NULL THEN 1 ELSE 0 END) > 1")
+        });
+        Some(format!(
+            "SELECT count(*) FROM (SELECT record_key FROM (\n{}\n) GROUP BY record_key HAVING {})",
+            self.owners(),
+            differ.collect::<Vec<_>>().join(" OR ")
+        ))
+    }
+
+    /// How many subjects have no email at all, for grains that need one.
+    pub fn without_email_sql(&self) -> Option<String> {
+        if !matches!(self.grain, Grain::Email) {
+            return None;
+        }
+        let from = self.from();
+        if !self.has_identifiers {
+            return Some(format!("SELECT count(*) {from}"));
+        }
+        Some(format!(
+            "SELECT count(*) FROM (SELECT m.subject {from}) AS m LEFT ANTI JOIN {INTERNAL}.emails AS e \
+             ON e.subject = m.subject"
+        ))
+    }
+
+    /// One record per distinct set of match fields, as the platform normalises them.
+    fn list(&self) -> String {
+        let fields = self.match_fields.iter().fold(String::new(), |mut sql, field| {
+            let value = match field.source {
+                "email" => "e.email".to_owned(),
+                other => format!("p.{}", quoted(other)),
+            };
+            let name = quoted(&format!("id.{}", field.source));
+            let _ = write!(sql, ", {}({value}) AS {name}", normaliser(&self.sync, field.source));
+            sql
+        });
+        let key = self
+            .match_fields
+            .iter()
+            .map(|field| format!("coalesce({}, '')", quoted(&format!("id.{}", field.source))));
+        let key = key.collect::<Vec<_>>().join(&format!(" || {SEPARATOR} || "));
+        let ids = self.match_fields.iter().fold(String::new(), |mut sql, field| {
+            let name = quoted(&format!("id.{}", field.source));
+            let _ = match field.source {
+                "email" => write!(sql, ", min({name}) AS email"),
+                _ => write!(sql, ", min({name}) AS {name}"),
+            };
+            sql
+        });
+        let values = self.columns().iter().fold(String::new(), |mut sql, column| {
+            let name = quoted(&format!("value.{}", column.name));
+            let _ = write!(sql, ", min({name}) AS {name}");
+            sql
+        });
+        let any = self
+            .match_fields
+            .iter()
+            .map(|field| format!("{} IS NOT NULL", quoted(&format!("id.{}", field.source))));
+        let any = any.collect::<Vec<_>>().join(" OR ");
+        let ids = if self.match_fields.iter().any(|field| field.source == "email") {
+            ids
+        } else {
+            format!(", CAST(NULL AS VARCHAR) AS email{ids}")
+        };
+        format!(
+            "SELECT {key} AS record_key, min(subject) AS subject{ids}, CAST(NULL AS VARCHAR) AS trait{values}, \
+             CAST(NULL AS VARCHAR) AS invalid FROM (\nSELECT m.subject{}{fields}\n{}{}{}\n) WHERE {any} GROUP BY 1",
+            self.all_values(),
+            self.from(),
+            self.join_emails("LEFT JOIN", self.emails),
+            self.list_profiles(),
+        )
+    }
+
+    fn list_profiles(&self) -> String {
+        if self.match_fields.iter().all(|field| field.source == "email") {
+            return String::new();
+        }
+        let key = quoted(&self.user_key);
+        format!("\nLEFT JOIN {INTERNAL}.profiles AS p ON CAST(p.{key} AS VARCHAR) = m.subject")
+    }
+}
+
+/// Name of the SQL function that normalises one match field of a sync.
+pub fn normaliser(sync: &str, source: &str) -> String {
+    quoted(&format!("normalise {sync} {source}"))
+}

@@ -1,0 +1,89 @@
+//! What survives a run: what was delivered, the lock, the records of past runs. Changes only in
+//! commit; readable by any other tool (Parquet and JSON).
+//!
+//! ```text
+//! .muster/lock
+//!        /runs/<run>.json
+//!        /syncs/<model>.<destination>/manifest.json      which files count, and how far they are folded
+//!                                    /delivered.parquet  base, sorted by record key
+//!                                    /delta-<run>.parquet  later changes, sorted by record key
+//!                                    /remote.json        id of the remote list
+//!                                    /runs/<run>/changes.parquet, journal-*.jsonl
+//! ```
+//!
+//! Files are immutable once named, but for three that are replaced as a whole: the manifest, the base
+//! and `remote.json`. That is all an object store has to offer.
+
+mod lock;
+mod runs;
+mod store;
+mod sync;
+
+pub use lock::{Holder, Lock};
+pub use runs::{RunId, RunRecord, SyncRecord};
+pub use store::Store;
+pub use sync::{Manifest, SyncState};
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::engine::EngineError;
+use crate::finding::Finding;
+use crate::outbox::JournalError;
+
+pub type Result<T> = std::result::Result<T, StateError>;
+
+#[derive(Debug, Error)]
+pub enum StateError {
+    #[error("the project is locked by {holder}")]
+    Locked { holder: String },
+    #[error("could not write `{path}`")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("could not read `{path}`")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the state of `{sync}` is damaged: `{path}` {why}")]
+    Damaged { sync: String, path: PathBuf, why: String },
+    #[error("the state of `{sync}` was written by a newer version of muster (format {format})")]
+    Newer { sync: String, format: u32 },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl StateError {
+    /// The error as something to show.
+    pub fn finding(&self) -> Finding {
+        let reason = |source: &std::io::Error| source.to_string();
+        match self {
+            Self::Locked { .. } => Finding::error("K01", self.to_string())
+                .hint("wait until it is done; the lock goes away with the process that holds it"),
+            Self::Write { source, .. } => Finding::error("K02", self.to_string())
+                .note(reason(source))
+                .hint("check the disk's free space and the permissions of the `state` folder"),
+            Self::Read { source, .. } => Finding::error("K03", self.to_string()).note(reason(source)),
+            Self::Damaged { sync, .. } => Finding::error("K04", self.to_string()).hint(format!(
+                "restore it from a backup; or `muster reset {sync} --baseline` records the present as \
+                 delivered, `muster reset {sync}` sends everything again"
+            )),
+            Self::Newer { .. } => {
+                Finding::error("K05", self.to_string()).hint("update muster on this machine")
+            }
+            Self::Journal(error) => {
+                let source = std::error::Error::source(error).map(ToString::to_string);
+                let finding = Finding::error("K06", error.to_string());
+                source.into_iter().fold(finding, Finding::note)
+            }
+            Self::Engine(error) => error.finding(),
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What one sync delivered: the manifest, the files it names, and commit, which folds a run's journal
+//! into them. Folding is idempotent and is the only recovery.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Result, RunId, StateError, Store};
+use crate::destinations::{Job, Remote};
+use crate::engine::{self, DELIVERED_FORMAT, DeliveredFiles, Folding, Session, Target};
+use crate::outbox::{Replay, replay};
+
+/// Version of the manifest.
+const FORMAT: u32 = 1;
+/// Once the delta holds this share of the base it becomes part of it.
+const COMPACT_SHARE: u64 = 5;
+/// How many runs' changes and journals are kept to look at.
+const KEPT_RUNS: usize = 30;
+
+const BASE: &str = "delivered.parquet";
+
+/// Which files count.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    pub sync: String,
+    /// The latest run whose journal is folded in.
+    pub folded: String,
+    /// When changes were last sent.
+    pub synced_at: Option<DateTime<Utc>>,
+    pub base: Option<FileEntry>,
+    pub delta: Option<FileEntry>,
+}
+
+/// One file as it was when it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    pub name: String,
+    pub rows: u64,
+    pub sha256: String,
+}
+
+/// The state of one sync.
+#[derive(Debug, Clone)]
+pub struct SyncState {
+    store: Store,
+    folder: PathBuf,
+    sync: String,
+    manifest: Option<Manifest>,
+}
+
+impl SyncState {
+    /// Reads and verifies; a damaged file is an error, never an empty state.
+    pub fn open(store: &Store, sync: &str) -> Result<Self> {
+        let folder = store.path(&format!("syncs/{sync}"));
+        let path = folder.join("manifest.json");
+        let mut state =
+            Self { store: store.clone(), folder, sync: sync.to_owned(), manifest: None };
+        let Some(bytes) = store.read(&path)? else {
+            state.refuse_orphans()?;
+            return Ok(state);
+        };
+        let mut manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|_| state.damaged(&path, "cannot be read as a manifest"))?;
+        if manifest.format > FORMAT {
+            return Err(StateError::Newer { sync: sync.to_owned(), format: manifest.format });
+        }
+        state.verify_base(&mut manifest)?;
+        if let Some(delta) = &manifest.delta {
+            state.verify(delta)?;
+        }
+        state.manifest = Some(manifest);
+        Ok(state)
+    }
+
+    /// A base without a manifest means that the manifest was lost (or that the process died between
+    /// the first base and the first manifest, which the base's own footer tells).
+    fn refuse_orphans(&mut self) -> Result<()> {
+        let base = self.folder.join(BASE);
+        if !base.exists() {
+            return Ok(());
+        }
+        let mut manifest = Manifest { sync: self.sync.clone(), ..Manifest::default() };
+        self.verify_base(&mut manifest)?;
+        self.manifest = Some(manifest);
+        Ok(())
+    }
+
+    /// The base may be newer than the manifest: then the process died between the two, and the base,
+    /// which says itself how far it is folded, wins.
+    fn verify_base(&self, manifest: &mut Manifest) -> Result<()> {
+        let path = self.folder.join(BASE);
+        if let Some(base) = &manifest.base
+            && self.checksum(&path)? == Some(base.sha256.clone())
+        {
+            return Ok(());
+        }
+        if manifest.base.is_none() && !path.exists() {
+            return Ok(());
+        }
+        if !path.exists() {
+            return Err(self.damaged(&path, "is missing"));
+        }
+        let (metadata, rows) = engine::footer(&path)
+            .map_err(|_| self.damaged(&path, "is not a whole Parquet file"))?;
+        let folded = metadata.get("muster.folded").cloned().unwrap_or_default();
+        if folded <= manifest.folded {
+            return Err(
+                self.damaged(&path, "is not the file that was written (its checksum differs)")
+            );
+        }
+        let sha256 = self.checksum(&path)?.unwrap_or_default();
+        manifest.base = Some(FileEntry { name: BASE.into(), rows, sha256 });
+        manifest.delta = None;
+        manifest.folded = folded;
+        manifest.format = FORMAT;
+        Ok(())
+    }
+
+    fn verify(&self, file: &FileEntry) -> Result<()> {
+        let path = self.folder.join(&file.name);
+        match self.checksum(&path)? {
+            None => Err(self.damaged(&path, "is missing")),
+            Some(sum) if sum != file.sha256 => {
+                Err(self.damaged(&path, "is not the file that was written (its checksum differs)"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn checksum(&self, path: &Path) -> Result<Option<String>> {
+        let failed = |source| StateError::Read { path: path.to_owned(), source };
+        let mut file = match std::fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match std::io::Read::read(&mut file, &mut buffer).map_err(failed)? {
+                0 => break,
+                length => hash.update(&buffer[..length]),
+            }
+        }
+        Ok(Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    fn damaged(&self, path: &Path, why: &str) -> StateError {
+        StateError::Damaged { sync: self.sync.clone(), path: path.to_owned(), why: why.into() }
+    }
+
+    pub fn sync(&self) -> &str {
+        &self.sync
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// `None` before the first run.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    pub fn files(&self) -> DeliveredFiles {
+        let path = |file: &Option<FileEntry>| file.as_ref().map(|f| self.folder.join(&f.name));
+        let manifest = self.manifest.as_ref();
+        DeliveredFiles {
+            base: manifest.and_then(|manifest| path(&manifest.base)),
+            delta: manifest.and_then(|manifest| path(&manifest.delta)),
+        }
+    }
+
+    /// Folder of one run's outbox.
+    pub fn outbox(&self, run: &RunId) -> PathBuf {
+        self.folder.join("runs").join(run.as_str())
+    }
+
+    /// Seals a file of changes: from now on it is part of the state.
+    pub fn seal(&self, run: &RunId, changes: &Path) -> Result<PathBuf> {
+        let path = self.outbox(run).join("changes.parquet");
+        self.store.adopt(changes, &path)?;
+        Ok(path)
+    }
+
+    /// Runs that were sealed and never folded: the process died.
+    pub fn unfolded(&self) -> Result<Vec<RunId>> {
+        let folded = self.manifest.as_ref().map_or("", |manifest| manifest.folded.as_str());
+        let folder = self.folder.join("runs");
+        let runs = self.store.list(&folder)?.into_iter().filter(|run| {
+            run.as_str() > folded && folder.join(run).join("changes.parquet").exists()
+        });
+        Ok(runs.map(RunId::from).collect())
+    }
+
+    /// What became of every row of a sealed run.
+    pub fn replay(&self, run: &RunId) -> Result<Replay> {
+        let folder = self.outbox(run);
+        let changes = folder.join("changes.parquet");
+        let (_, rows) = engine::footer(&changes)
+            .map_err(|_| self.damaged(&changes, "is not a whole Parquet file"))?;
+        Ok(replay(&folder, rows)?)
+    }
+
+    /// Jobs of unfolded runs whose outcome is still to be asked for.
+    pub fn open_jobs(&self) -> Result<Vec<(RunId, Vec<(Job, Vec<u64>)>)>> {
+        let mut jobs = Vec::new();
+        for run in self.unfolded()? {
+            let replay = self.replay(&run)?;
+            if !replay.jobs.is_empty() {
+                jobs.push((run, replay.jobs));
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Folds a sealed run into what was delivered. Writes in proportion to the changes until those
+    /// reach a share of the base. Idempotent.
+    pub async fn commit(
+        &mut self,
+        session: &Session,
+        run: &RunId,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let replayed = self.replay(run)?;
+        let changes = self.outbox(run).join("changes.parquet");
+        let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
+        let folding = Folding { run: run.as_str(), now, replay: &replayed };
+        let rows = engine::fold(&changes, &folding, &fresh)?;
+        let mut manifest = self.manifest.clone().unwrap_or_default();
+        let old_delta = manifest.delta.clone();
+        if rows > 0 {
+            self.write_files(session, run, &fresh, rows, &mut manifest).await?;
+        }
+        manifest.format = FORMAT;
+        manifest.sync.clone_from(&self.sync);
+        run.as_str().clone_into(&mut manifest.folded);
+        if replayed.rows.iter().any(|row| *row != crate::outbox::RowState::Pending) {
+            manifest.synced_at = Some(now);
+        }
+        self.write_manifest(&manifest)?;
+        if let Some(old) = old_delta.filter(|old| manifest.delta.as_ref() != Some(old)) {
+            self.store.remove(&self.folder.join(old.name))?;
+        }
+        self.manifest = Some(manifest);
+        drop(std::fs::remove_file(&fresh));
+        self.forget_old_runs()
+    }
+
+    async fn write_files(
+        &self,
+        session: &Session,
+        run: &RunId,
+        fresh: &Path,
+        rows: u64,
+        manifest: &mut Manifest,
+    ) -> Result<()> {
+        let base_rows = manifest.base.as_ref().map_or(0, |base| base.rows);
+        let delta_rows = manifest.delta.as_ref().map_or(0, |delta| delta.rows);
+        let small = (rows + delta_rows) * COMPACT_SHARE < base_rows;
+        let (target, name) = match small {
+            true => (Target::Delta, format!("delta-{run}.parquet")),
+            false => (Target::Base, BASE.to_owned()),
+        };
+        let metadata = BTreeMap::from([
+            ("muster.format", DELIVERED_FORMAT.to_owned()),
+            ("muster.sync", self.sync.clone()),
+            ("muster.folded", run.to_string()),
+        ]);
+        let written = session.scratch(&format!("{}.{run}.merged.parquet", self.sync));
+        let ordered = session.ordered();
+        let files = self.files();
+        let rows = engine::merge(&ordered, &files, fresh, &written, target, &metadata).await?;
+        let sha256 = self.checksum(&written)?.unwrap_or_default();
+        self.store.adopt(&written, &self.folder.join(&name))?;
+        let entry = Some(FileEntry { name, rows, sha256 });
+        match target {
+            Target::Delta => manifest.delta = entry,
+            Target::Base => (manifest.base, manifest.delta) = (entry, None),
+        }
+        Ok(())
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        self.write_json("manifest.json", manifest)
+    }
+
+    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        let path = self.folder.join(name);
+        let text = serde_json::to_vec_pretty(value).map_err(|error| StateError::Write {
+            path: path.clone(),
+            source: std::io::Error::other(error),
+        })?;
+        self.store.replace(&path, &text)
+    }
+
+    fn forget_old_runs(&self) -> Result<()> {
+        let folder = self.folder.join("runs");
+        let runs = self.store.list(&folder)?;
+        let old = runs.len().saturating_sub(KEPT_RUNS);
+        runs[..old].iter().try_for_each(|run| self.store.remove(&folder.join(run)))
+    }
+
+    /// What `open` returned for this sync, on this or an earlier run.
+    pub fn remote(&self) -> Result<Option<Remote>> {
+        let path = self.folder.join("remote.json");
+        match self.store.read(&path)? {
+            None => Ok(None),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|_| self.damaged(&path, "cannot be read")),
+        }
+    }
+
+    pub fn remember(&self, remote: &Remote) -> Result<()> {
+        self.write_json("remote.json", remote)
+    }
+
+    /// Forgets everything that was delivered; the next run sends all. The remote list stays known.
+    pub fn reset(&mut self) -> Result<()> {
+        for name in self.store.list(&self.folder)? {
+            if name != "remote.json" {
+                self.store.remove(&self.folder.join(name))?;
+            }
+        }
+        self.manifest = None;
+        Ok(())
+    }
+
+    /// Removes whatever is there without reading it: for a state that is damaged.
+    pub fn erase(store: &Store, sync: &str) -> Result<()> {
+        let mut state = Self {
+            store: store.clone(),
+            folder: store.path(&format!("syncs/{sync}")),
+            sync: sync.to_owned(),
+            manifest: None,
+        };
+        state.reset()
+    }
+}
