@@ -4,6 +4,7 @@ pub mod delivery;
 pub mod destinations;
 pub mod engine;
 pub mod finding;
+pub mod guard;
 pub mod message;
 pub mod outbox;
 pub mod plan;

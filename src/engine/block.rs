@@ -30,9 +30,10 @@ pub struct Shape {
     pub timestamp: String,
     /// Mapped columns in the model's order: column name, and the name it travels under.
     pub columns: Vec<(String, String)>,
-    /// Identifier columns other than `email`, and profile columns, in order.
+    /// Identifier columns other than `email`, in order.
     pub identifiers: Vec<String>,
-    pub profile: Vec<String>,
+    /// Profile columns that enrich messages: column name, and the name it travels under.
+    pub profile: Vec<(String, String)>,
 }
 
 /// A run of consecutive rows of one sync's sealed changes.
@@ -85,7 +86,7 @@ impl Block {
                 .collect::<Result<Vec<_>, _>>()
         };
         let values = columns("value", &mut shape.columns.iter().map(|(column, _)| column))?;
-        let profile = columns("profile", &mut shape.profile.iter())?;
+        let profile = columns("profile", &mut shape.profile.iter().map(|(column, _)| column))?;
         let sent = shape
             .columns
             .iter()
@@ -180,7 +181,7 @@ impl Block {
             .profile
             .iter()
             .zip(&self.profile)
-            .map(move |(name, column)| (name.as_str(), column.value(row)))
+            .map(move |((_, name), column)| (name.as_str(), column.value(row)))
             .filter(|(_, value)| !value.is_null())
     }
 }
