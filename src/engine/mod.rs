@@ -1,5 +1,6 @@
 //! The only place that names datafusion, arrow and parquet: tables, compute, diff, merge, rows.
 
+mod answer;
 mod block;
 mod changes;
 mod columns;
@@ -14,6 +15,7 @@ mod session;
 mod sql;
 mod tables;
 
+pub use answer::{DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings};
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
 pub use changes::{BlocksError, ChangeCounts, Changes, Labelling, read_blocks, write_changes};
 pub use columns::ModelColumn;
@@ -25,3 +27,4 @@ pub use files::footer;
 pub use lake::{Computed, Lake, ModelPlan};
 pub use records::Records;
 pub use session::{Limits, Session};
+pub use sql::references_of as references;

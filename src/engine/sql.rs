@@ -232,3 +232,9 @@ pub async fn plan(
 ) -> DataFusionResult<datafusion::logical_expr::LogicalPlan> {
     state.statement_to_plan(parsed.statement.clone()).await
 }
+
+/// The tables a query names, as (schema, table).
+pub fn references_of(source: &Source) -> Result<BTreeSet<(Option<String>, String)>, Finding> {
+    let parsed = parse(source)?;
+    Ok(parsed.references.into_iter().map(|r| (r.schema, r.table)).collect())
+}

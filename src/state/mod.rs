@@ -22,7 +22,7 @@ mod sync;
 pub use lock::{Holder, Lock};
 pub use runs::{RunId, RunRecord, SyncRecord};
 pub use store::Store;
-pub use sync::{Manifest, SyncState};
+pub use sync::{Manifest, Settled, SyncState};
 
 use std::path::PathBuf;
 

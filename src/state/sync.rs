@@ -52,6 +52,23 @@ pub struct SyncState {
     manifest: Option<Manifest>,
 }
 
+/// What the journal of a run says became of its rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    pub acknowledged: u64,
+    pub rejected: u64,
+}
+
+impl Settled {
+    pub fn of(replay: &Replay) -> Self {
+        let count = |wanted| replay.rows.iter().filter(|row| **row == wanted).count() as u64;
+        Self {
+            acknowledged: count(crate::outbox::RowState::Acknowledged),
+            rejected: count(crate::outbox::RowState::Rejected),
+        }
+    }
+}
+
 impl SyncState {
     /// Reads and verifies; a damaged file is an error, never an empty state.
     pub fn open(store: &Store, sync: &str) -> Result<Self> {
@@ -248,7 +265,28 @@ impl SyncState {
         }
         self.manifest = Some(manifest);
         drop(std::fs::remove_file(&fresh));
-        self.forget_old_runs()
+        self.forget_old_runs()?;
+        Ok(Settled::of(&replayed))
+    }
+
+    /// The files as they would be once every unfolded run were folded; writes to the scratch folder
+    /// only.
+    pub async fn settled_files(&self, session: &Session, now: DateTime<Utc>) -> Result<DeliveredFiles> {
+        let mut files = self.files();
+        for run in self.unfolded()? {
+            let replayed = self.replay(&run)?;
+            let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
+            let folding = Folding { run: run.as_str(), now, replay: &replayed };
+            let changes = self.outbox(&run).join("changes.parquet");
+            if engine::fold(&changes, &folding, &fresh)? > 0 {
+                let merged = session.scratch(&format!("{}.{run}.settled.parquet", self.sync));
+                let (ordered, target) = (session.ordered(), Target::Base);
+                let metadata = BTreeMap::new();
+                engine::merge(&ordered, &files, &fresh, &merged, target, &metadata).await?;
+                files = DeliveredFiles { base: Some(merged), delta: None };
+            }
+        }
+        Ok(files)
     }
 
     async fn write_files(
