@@ -23,10 +23,20 @@ pub enum Outcome {
     Unsettled { reason: String },
 }
 
-/// One outcome per message of a batch. Can only be made from its batch, so that none is forgotten.
+/// One outcome per message of a batch. Made from its batch, or from the number of messages in a job's
+/// batch, so that none is forgotten.
 #[derive(Debug)]
 pub struct Receipt {
     outcomes: Vec<Outcome>,
+    notices: Vec<Notice>,
+}
+
+/// What a destination says of a number of messages without saying which: they count as delivered,
+/// since they must be taken back later, and the user is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub count: u64,
+    pub reason: String,
 }
 
 impl Batch {
@@ -51,7 +61,7 @@ impl Batch {
 
     /// A receipt that starts from the same outcome for every message.
     pub fn receipt(&self, outcome: &Outcome) -> Receipt {
-        Receipt { outcomes: vec![outcome.clone(); self.messages.len()] }
+        Receipt::of(self.messages.len(), outcome)
     }
 
     /// A receipt in which the reply said that every message arrived.
@@ -61,6 +71,11 @@ impl Batch {
 }
 
 impl Receipt {
+    /// A receipt for the batch of a job, of which only the number of messages is known any more.
+    pub fn of(rows: usize, outcome: &Outcome) -> Self {
+        Self { outcomes: vec![outcome.clone(); rows], notices: Vec::new() }
+    }
+
     /// Says what became of the message at `position`; `false` when there is no such message, which
     /// means that the reply cannot be read as one to this batch.
     #[must_use]
@@ -72,6 +87,15 @@ impl Receipt {
             }
             None => false,
         }
+    }
+
+    /// Says of `count` messages, nobody knows which, what the destination says of them.
+    pub fn notice(&mut self, count: u64, reason: impl Into<String>) {
+        self.notices.push(Notice { count, reason: reason.into() });
+    }
+
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     pub fn outcomes(&self) -> &[Outcome] {
