@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub(crate) use batch::encode;
 pub use batch::{Batch, Outcome, Receipt};
 pub use catalogue::{CATALOGUE, Entry, entry, names};
 pub use fault::Fault;
