@@ -5,5 +5,6 @@ pub mod destinations;
 pub mod engine;
 pub mod finding;
 pub mod message;
+pub mod outbox;
 pub mod project;
 pub mod record;

@@ -1,13 +1,19 @@
 //! A batch, and the receipt that says what became of every message in it.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Fault;
 use crate::message::Message;
 
 /// Messages that travel in one request. Never empty; all of one call.
 #[derive(Debug)]
 pub struct Batch {
     messages: Vec<Message>,
+    /// Canonical JSON of each message, made when it is first asked for.
+    encoded: OnceLock<Result<Vec<Bytes>, String>>,
 }
 
 /// What became of one message.
@@ -42,11 +48,30 @@ pub struct Notice {
 impl Batch {
     /// `None` when there is nothing to send.
     pub fn new(messages: Vec<Message>) -> Option<Self> {
-        (!messages.is_empty()).then_some(Self { messages })
+        (!messages.is_empty()).then(|| Self { messages, encoded: OnceLock::new() })
+    }
+
+    /// A batch whose messages were encoded to know how large they are; one encoding per message.
+    /// `None` when there is nothing to send.
+    pub(crate) fn with_encoded(messages: Vec<Message>, encoded: Vec<Bytes>) -> Option<Self> {
+        debug_assert_eq!(messages.len(), encoded.len());
+        (!messages.is_empty()).then(|| Self { messages, encoded: OnceLock::from(Ok(encoded)) })
     }
 
     pub fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// The canonical JSON of every message, in their order; shared, so that cloning copies nothing.
+    pub fn encoded(&self) -> Result<&[Bytes], Fault> {
+        let all = || {
+            let mut buffer = BytesMut::new();
+            self.messages.iter().map(|message| encode(message, &mut buffer)).collect()
+        };
+        match self.encoded.get_or_init(all) {
+            Ok(encoded) => Ok(encoded),
+            Err(reason) => Err(Fault::Rejected { reason: reason.clone() }),
+        }
     }
 
     /// Number of messages; at least one.
@@ -59,6 +84,11 @@ impl Batch {
         self.messages
     }
 
+    /// The messages, and their encodings where they were made.
+    pub(crate) fn into_parts(self) -> (Vec<Message>, Option<Vec<Bytes>>) {
+        (self.messages, self.encoded.into_inner().and_then(Result::ok))
+    }
+
     /// A receipt that starts from the same outcome for every message.
     pub fn receipt(&self, outcome: &Outcome) -> Receipt {
         Receipt::of(self.messages.len(), outcome)
@@ -67,6 +97,21 @@ impl Batch {
     /// A receipt in which the reply said that every message arrived.
     pub fn delivered(&self) -> Receipt {
         self.receipt(&Outcome::Delivered)
+    }
+}
+
+/// The canonical JSON of one message, cut from a buffer that many messages share.
+pub(crate) fn encode(message: &Message, buffer: &mut BytesMut) -> Result<Bytes, String> {
+    const SHARED: usize = 64 << 10;
+    if buffer.capacity() < 1024 {
+        buffer.reserve(SHARED);
+    }
+    match serde_json::to_writer(buffer.writer(), message) {
+        Ok(()) => Ok(buffer.split().freeze()),
+        Err(error) => {
+            buffer.clear();
+            Err(format!("the message cannot be encoded: {error}"))
+        }
     }
 }
 

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub(crate) use batch::encode;
 pub use batch::{Batch, Notice, Outcome, Receipt};
 pub use catalogue::{Built, Configured, Entry, configure, entry, names};
 pub use fault::Fault;

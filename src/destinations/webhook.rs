@@ -43,8 +43,7 @@ impl Webhook {
         let signed = self.signature.as_ref().map(|signature| signature.sign(timestamp, &body));
         let mut request = Request::new(self.method.clone(), self.url.clone())
             .json_body(body)
-            .header("Idempotency-Key", &idempotency_key(batch))
-            .reading(reply::read);
+            .header("Idempotency-Key", &idempotency_key(batch));
         for (name, value) in signed.into_iter().flatten() {
             request = request.header(&name, &value);
         }

@@ -323,8 +323,8 @@ impl Block {
             keys: text(&|row| Some(row.key.clone())),
             subjects: text(&|row| Some(row.subject.clone())),
             emails: text(&|row| row.email.clone()),
-            ids: FixedSizeBinaryArray::try_from_iter(ids)
-                .unwrap_or_else(|_| FixedSizeBinaryArray::from(Vec::<&[u8; 16]>::new())),
+            ids: FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids.map(Some), 16)
+                .unwrap_or_else(|_| FixedSizeBinaryArray::new_null(16, 0)),
             values: (0..shape.columns.len()).map(column).collect(),
             sent: (0..shape.columns.len()).map(sent).collect(),
             identifiers: (0..shape.identifiers.len())

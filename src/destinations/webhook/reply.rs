@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::delivery::{Response, standard};
+use crate::delivery::Response;
 use crate::destinations::{Batch, Fault, Outcome, Receipt};
 
 /// One entry of `results`, in our convention.
@@ -14,14 +14,6 @@ struct RowResult {
     retryable: bool,
     #[serde(default)]
     message: Option<String>,
-}
-
-/// An endpoint that is gone is no reason to try each row on its own.
-pub(super) fn read(response: &Response) -> Result<(), Fault> {
-    match response.status {
-        404 | 410 => Err(Fault::Misconfigured { reason: response.reason() }),
-        _ => standard(response),
-    }
 }
 
 /// What became of every message of the batch.
