@@ -78,10 +78,7 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// Makes a destination of its section in `muster.toml`, or says everything that is wrong with it.
-pub fn configure(
-    config: &DestinationConfig,
-    source: &Source,
-) -> Result<Configured, Vec<Finding>> {
+pub fn configure(config: &DestinationConfig, source: &Source) -> Result<Configured, Vec<Finding>> {
     let entry = entry(&config.kind).ok_or_else(|| vec![unknown_type(config, source)])?;
     let reader = Reader::new(config, source, entry);
     let mut findings = reader.unknown();

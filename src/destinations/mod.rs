@@ -29,6 +29,8 @@ mod conformance;
 mod fixture;
 #[cfg(test)]
 mod sketches;
+#[cfg(test)]
+mod wire;
 
 use std::fmt;
 use std::time::Duration;
@@ -64,8 +66,12 @@ pub trait Destination: fmt::Debug + Send + Sync {
 
     /// Delivers one batch and says what became of every message in it, or hands back the job whose
     /// outcome is not known yet.
-    async fn deliver(&self, session: &Session, remote: &Remote, batch: &Batch)
-    -> Result<Delivery, Fault>;
+    async fn deliver(
+        &self,
+        session: &Session,
+        remote: &Remote,
+        batch: &Batch,
+    ) -> Result<Delivery, Fault>;
 
     /// Asks after a job that `deliver` handed back, possibly in an earlier process. `rows` is the
     /// number of messages that were in the job's batch.

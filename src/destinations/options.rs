@@ -72,7 +72,8 @@ pub const HTTP_OPTIONS: &[OptionDoc] = &[
 pub const LOCAL_OPTIONS: &[OptionDoc] = &[BATCH_SIZE, EVERY];
 
 const BATCH_SIZE: OptionDoc = OptionDoc::optional("batch_size", "messages per request at most");
-const EVERY: OptionDoc = OptionDoc::optional("every", "least time between two syncs, such as \"6h\"");
+const EVERY: OptionDoc =
+    OptionDoc::optional("every", "least time between two syncs, such as \"6h\"");
 
 impl OptionDoc {
     pub const fn required(name: &'static str, about: &'static str) -> Self {

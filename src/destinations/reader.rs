@@ -196,7 +196,9 @@ impl<'a> Reader<'a> {
             return finding;
         }
         let finding = match complaint.rsplit_once("expected ") {
-            Some((_, expected)) => self.refuse(path, &format!("is not usable: expected {expected}")),
+            Some((_, expected)) => {
+                self.refuse(path, &format!("is not usable: expected {expected}"))
+            }
             None => self.refuse(path, &format!("is not usable: {complaint}")),
         };
         let finding = self.place(finding, option);
@@ -318,11 +320,9 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D:
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let value = Value::deserialize(deserializer)?;
-    value
-        .as_str()
-        .and_then(parse_duration)
-        .map(Some)
-        .ok_or_else(|| D::Error::custom("expected a length of time such as \"30s\", \"10m\" or \"6h\""))
+    value.as_str().and_then(parse_duration).map(Some).ok_or_else(|| {
+        D::Error::custom("expected a length of time such as \"30s\", \"10m\" or \"6h\"")
+    })
 }
 
 /// `500ms`, `30s`, `10m`, `6h` or `1d`; never zero.
@@ -376,7 +376,8 @@ mod tests {
     #[test]
     fn addresses_hold_no_credentials() {
         assert!(parse_address("https://example.com/hook?a=1").is_some());
-        for text in ["ftp://example.com", "https://user:pass@example.com", "example.com", "http://"] {
+        for text in ["ftp://example.com", "https://user:pass@example.com", "example.com", "http://"]
+        {
             assert!(parse_address(text).is_none(), "{text}");
         }
     }

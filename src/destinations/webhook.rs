@@ -65,7 +65,7 @@ impl Destination for Webhook {
         batch: &Batch,
     ) -> Result<Delivery, Fault> {
         let response = session.send(self.request(batch)?).await?;
-        Ok(reply::receipt(&response, batch)?.into())
+        Ok(reply::receipt(session, &response, batch)?.into())
     }
 }
 

@@ -112,6 +112,12 @@ mod tests {
         let mut reader = ParquetRecordBatchReader::try_new(file, 10).unwrap();
         let batch = reader.next().unwrap().unwrap();
         let shown = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @r#"
+        +------------+-------+----------------------+---------+----------+------------------+---------------+--------+--------------+---------+
+        | message_id | type  | timestamp            | user_id | group_id | event            | email         | traits | properties   | context |
+        +------------+-------+----------------------+---------+----------+------------------+---------------+--------+--------------+---------+
+        | a1         | track | 2026-11-20T09:00:00Z | ü"1     |          | Audience Entered | a@example.org |        | {"vip":true} | {}      |
+        +------------+-------+----------------------+---------+----------+------------------+---------------+--------+--------------+---------+
+        "#);
     }
 }

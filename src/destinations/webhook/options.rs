@@ -169,7 +169,9 @@ fn header(name: &str, value: &Secret) -> Result<(HeaderName, HeaderValue), Strin
 }
 
 fn is_public(name: &str) -> bool {
-    [CONTENT_TYPE, ACCEPT, USER_AGENT].iter().any(|public| name.eq_ignore_ascii_case(public.as_str()))
+    [CONTENT_TYPE, ACCEPT, USER_AGENT]
+        .iter()
+        .any(|public| name.eq_ignore_ascii_case(public.as_str()))
 }
 
 /// The same path and query at another scheme, host and port; the base's own path comes first.

@@ -3,8 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::delivery::Response;
+use crate::delivery::{Response, Session};
 use crate::destinations::{Batch, Fault, Outcome, Receipt};
+
+/// In characters.
+const LONGEST_REASON: usize = 300;
 
 /// One entry of `results`, in our convention.
 #[derive(Debug, Deserialize)]
@@ -20,7 +23,11 @@ struct RowResult {
 ///
 /// A body of another kind is the endpoint's own business, except under a 207: that status says that
 /// the outcome stands in the body.
-pub(super) fn receipt(response: &Response, batch: &Batch) -> Result<Receipt, Fault> {
+pub(super) fn receipt(
+    session: &Session,
+    response: &Response,
+    batch: &Batch,
+) -> Result<Receipt, Fault> {
     let mut receipt = batch.delivered();
     let body = serde_json::from_slice::<Value>(&response.body).ok();
     let results = body.as_ref().and_then(|body| body.get("results")?.as_array());
@@ -34,7 +41,7 @@ pub(super) fn receipt(response: &Response, batch: &Batch) -> Result<Receipt, Fau
         let row = RowResult::deserialize(result)
             .map_err(|error| unreadable(&format!("an entry of `results`: {error}")))?;
         let index = row.index;
-        if !receipt.set(index, row.outcome()) {
+        if !receipt.set(index, row.outcome(session)) {
             let rows = batch.len();
             return Err(unreadable(&format!("`results` names row {index} of a batch of {rows}")));
         }
@@ -43,8 +50,11 @@ pub(super) fn receipt(response: &Response, batch: &Batch) -> Result<Receipt, Fau
 }
 
 impl RowResult {
-    fn outcome(self) -> Outcome {
-        let reason = self.message.unwrap_or_else(|| "the endpoint gave no reason".into());
+    fn outcome(self, session: &Session) -> Outcome {
+        let reason = match self.message {
+            Some(message) => session.redact(&message).chars().take(LONGEST_REASON).collect(),
+            None => "the endpoint gave no reason".into(),
+        };
         match self.retryable {
             true => Outcome::Retry { after: None, reason },
             false => Outcome::Rejected { reason },

@@ -95,12 +95,18 @@ mod tests {
     fn sha256_covers_timestamp_and_body() {
         let headers = signature(Algorithm::Sha256).sign("2026-11-20T09:00:00Z", b"{}");
         assert_eq!(headers[0], ("X-Timestamp".into(), "2026-11-20T09:00:00Z".into()));
-        assert_eq!(headers[1].1, "sha256=de416907626c7a94fe05081011a01e221e04afd4fc52680262e34700cdcf44fd");
+        assert_eq!(
+            headers[1].1,
+            "sha256=de416907626c7a94fe05081011a01e221e04afd4fc52680262e34700cdcf44fd"
+        );
     }
 
     #[test]
     fn sha1_covers_the_body_only() {
         let headers = signature(Algorithm::Sha1).sign("2026-11-20T09:00:00Z", b"{}");
-        assert_eq!(headers, [("X-Signature".into(), "c9963b837183dc667106461b3de91d0885f539b3".into())]);
+        assert_eq!(
+            headers,
+            [("X-Signature".into(), "c9963b837183dc667106461b3de91d0885f539b3".into())]
+        );
     }
 }
