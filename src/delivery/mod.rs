@@ -4,12 +4,28 @@
 //! [`drain`] empties the outboxes of one destination; destinations are drained side by side and never
 //! wait for each other. Memory is bounded by what is in flight, whatever the number of changes.
 
+mod core;
+mod files;
+mod flow;
+mod gate;
+mod limiter;
+mod remedy;
+mod request;
+mod secrecy;
+mod session;
+mod transport;
+mod trial;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::destinations::{Common, Destination, Spec, Target};
 use crate::engine::{Block, Shape};
 use crate::outbox::Journal;
+
+pub use session::{
+    Captured, Reading, Reply, Request, Response, Session, Surroundings, Terms, standard,
+};
 
 /// Blocks of one sync's changes in record-key order; reading may block the thread.
 pub type Blocks =

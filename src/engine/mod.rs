@@ -14,6 +14,7 @@ mod records;
 mod session;
 mod sql;
 mod tables;
+mod messages;
 
 pub use answer::{DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings};
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
@@ -28,3 +29,4 @@ pub use lake::{Computed, Lake, ModelPlan};
 pub use records::Records;
 pub use session::{Limits, Session};
 pub use sql::references_of as references;
+pub use messages::{MessageRow, MessagesError, messages_to_parquet};

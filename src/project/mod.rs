@@ -175,6 +175,8 @@ pub struct DestinationConfig {
     pub spans: BTreeMap<String, Range<usize>>,
     /// Byte range of the `[destinations.NAME]` header or of the `type` value.
     pub span: Range<usize>,
+    /// Folder of `muster.toml`, for options that name a path.
+    pub root: PathBuf,
     /// Every value that came from the environment; never shown, redacted wherever it turns up.
     pub secrets: BTreeSet<String>,
 }
