@@ -16,8 +16,10 @@ use crate::destinations::Job;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RowState {
-    /// Never left this machine, or certainly not taken.
+    /// Never left this machine.
     Pending,
+    /// Was tried, and certainly not taken: pending, but a retry must look the same.
+    Withdrawn,
     /// Left, and no word since.
     Unsettled,
     Acknowledged,
