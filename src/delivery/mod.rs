@@ -53,5 +53,4 @@ pub struct Lane {
     pub blocks: Blocks,
     pub journal: Journal,
 }
-#[derive(Debug)]
-pub struct Session;
+

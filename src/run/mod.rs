@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::engine::{self, Compared, Comparison, DeliveredFiles, Lake, Reading, Records};
 use crate::finding::Finding;
 use crate::guard::{self, Movement};
-use crate::plan::{self, Sync};
+use crate::plan;
 use crate::project::Project;
 use crate::record::Change;
 use crate::state::{Holder, Lock, RunId, RunRecord, StateError, Store, SyncRecord, SyncState};
@@ -172,7 +172,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 /// One sync inside a run, on its way through the pipeline.
 struct Passage {
-    sync: Sync,
+    sync: plan::Sync,
     state: SyncState,
     records: Records,
     record: SyncRecord,
@@ -243,7 +243,7 @@ async fn cancelled(cancel: &mut watch::Receiver<bool>) {
 }
 
 /// The syncs that are asked for; refuses when anything they need is wrong.
-fn choose(prepared: &Prepared<'_>, request: &Request) -> Result<Vec<Sync>, Refused> {
+fn choose(prepared: &Prepared<'_>, request: &Request) -> Result<Vec<plan::Sync>, Refused> {
     let selected = plan::select(&prepared.syncs, &request.select);
     let used: BTreeSet<String> = match (&selected, request.select.is_empty()) {
         (Ok(syncs), false) => syncs.iter().map(|sync| sync.destination.clone()).collect(),
@@ -263,7 +263,7 @@ fn warnings(prepared: &Prepared<'_>) -> Vec<Finding> {
 fn open(
     prepared: &Prepared<'_>,
     store: &Store,
-    chosen: &[Sync],
+    chosen: &[plan::Sync],
     request: &Request,
 ) -> Result<Vec<Passage>, Refused> {
     let mut passages = Vec::new();
