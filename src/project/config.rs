@@ -62,7 +62,8 @@ fn sections(
         report_same_key(document, &project.users.key, account_key.or(user_key));
     }
     tables_section(project, &mut root);
-    let (configured, destinations) = destination::read(&mut root, environment);
+    let folder = project.root.clone();
+    let (configured, destinations) = destination::read(&mut root, &folder, environment);
     project.destinations =
         configured.into_iter().map(|config| (config.name.clone(), config)).collect();
     report_unknown_sections(document, &root);

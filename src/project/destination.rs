@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -26,6 +27,7 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// be configured: a model may refer to them without further blame.
 pub(super) fn read(
     root: &mut Section<'_>,
+    folder: &Path,
     environment: Environment<'_>,
 ) -> (Vec<DestinationConfig>, BTreeSet<String>) {
     let document = root.document();
@@ -40,6 +42,7 @@ pub(super) fn read(
         };
         let mut filling = Filling {
             document,
+            folder,
             environment,
             destination: name.get_ref(),
             secrets: BTreeSet::new(),
@@ -75,6 +78,7 @@ fn check_name(document: &Document, name: &str, span: Range<usize>) {
 /// Turns one section into a configuration.
 struct Filling<'a> {
     document: &'a Document,
+    folder: &'a Path,
     environment: Environment<'a>,
     destination: &'a str,
     secrets: BTreeSet<String>,
@@ -97,6 +101,7 @@ impl Filling<'_> {
         let kind = kind?;
         Some(DestinationConfig {
             name: self.destination.to_owned(),
+            root: self.folder.to_owned(),
             span: kind.span(),
             kind: kind.into_inner(),
             options,

@@ -29,7 +29,9 @@ pub(super) async fn recover(
                 continue;
             };
             let folder = passage.state.outbox(&run);
-            let journal = Journal::reopen(&folder).map_err(StateError::from)?;
+            let rows = passage.state.replay(&run)?.rows.len() as u64;
+            let journal = Journal::reopen(&folder, &passage.sync.name, run.as_str(), rows)
+                .map_err(StateError::from)?;
             let resumption = Resumption {
                 spec: configured.spec,
                 destination: Arc::clone(&configured.destination),

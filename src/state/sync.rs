@@ -242,7 +242,7 @@ impl SyncState {
         session: &Session,
         run: &RunId,
         now: DateTime<Utc>,
-    ) -> Result<()> {
+    ) -> Result<Settled> {
         let replayed = self.replay(run)?;
         let changes = self.outbox(run).join("changes.parquet");
         let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
