@@ -148,8 +148,12 @@ pub(super) async fn polled(
         }
         match destination.settle(session, job, rows).await {
             Ok(Settlement::Running { poll_after }) => pause = poll_after.max(SHORTEST_PAUSE),
-            Ok(Settlement::Done(outcomes)) if outcomes.len() == rows => return Ok(outcomes),
-            Ok(Settlement::Done(outcomes)) => return Err(uncovered(rows, outcomes.len())),
+            Ok(Settlement::Done(receipt)) if receipt.outcomes().len() == rows => {
+                return Ok(receipt.into_outcomes());
+            }
+            Ok(Settlement::Done(receipt)) => {
+                return Err(uncovered(rows, receipt.outcomes().len()));
+            }
             Err(fault) if is_final(&fault) => return Err(fault),
             Err(_) => {}
         }

@@ -200,7 +200,7 @@ enum Column {
     Text(StringArray),
     Date(arrow::array::Date32Array),
     Timestamp(arrow::array::TimestampMicrosecondArray),
-    Decimal(ArrayRef, i8),
+    Decimal(ArrayRef),
     Nested(ArrayRef),
     Null,
 }
@@ -235,10 +235,10 @@ impl Column {
                 let array = cast(&micros)?;
                 Self::Timestamp(array.as_primitive::<types::TimestampMicrosecondType>().clone())
             }
-            DataType::Decimal32(_, scale)
-            | DataType::Decimal64(_, scale)
-            | DataType::Decimal128(_, scale)
-            | DataType::Decimal256(_, scale) => Self::Decimal(array.clone(), *scale),
+            DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..) => Self::Decimal(array.clone()),
             DataType::List(_)
             | DataType::LargeList(_)
             | DataType::FixedSizeList(..)
@@ -262,7 +262,7 @@ impl Column {
             Self::Text(array) => Value::Text(array.value(row)),
             Self::Date(array) => Value::Date(array.value(row)),
             Self::Timestamp(array) => Value::Timestamp(array.value(row)),
-            Self::Decimal(array, _) => arrow::util::display::array_value_to_string(array, row)
+            Self::Decimal(array) => arrow::util::display::array_value_to_string(array, row)
                 .map_or(Value::Null, Value::Decimal),
             Self::Nested(array) => nested_json(array, row).map_or(Value::Null, Value::Json),
             Self::Null => Value::Null,
@@ -278,7 +278,7 @@ impl Column {
             Self::Text(array) => array.is_null(row),
             Self::Date(array) => array.is_null(row),
             Self::Timestamp(array) => array.is_null(row),
-            Self::Decimal(array, _) | Self::Nested(array) => array.is_null(row),
+            Self::Decimal(array) | Self::Nested(array) => array.is_null(row),
             Self::Null => true,
         }
     }
