@@ -150,7 +150,8 @@ impl Difference<'_> {
         for column in self.records.columns() {
             let (value, before, send) = names(column);
             let previous = previous(column, delivered);
-            let distinct = format!("d.{value} IS DISTINCT FROM {previous}");
+            // In parentheses: the parser takes all that follows `FROM` for the right-hand side.
+            let distinct = format!("(d.{value} IS DISTINCT FROM {previous})");
             let now = match self.records.model.kind {
                 ModelKind::Trait => format!("d.{value}"),
                 ModelKind::Audience => {
@@ -188,7 +189,7 @@ impl Difference<'_> {
     /// For subject-grained records: the preferred email is another one now.
     fn moved(&self) -> &'static str {
         match self.records.grain {
-            Grain::Subject => "(d.email IS NOT NULL AND d.email IS DISTINCT FROM p.email)",
+            Grain::Subject => "(d.email IS NOT NULL AND (d.email IS DISTINCT FROM p.email))",
             _ => "FALSE",
         }
     }
