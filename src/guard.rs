@@ -21,7 +21,9 @@ pub fn check(sync: &str, guard: &Guard, movement: Movement) -> Option<Finding> {
     let stopped = |reason: String| {
         Finding::error("G01", format!("a guard stopped `{sync}`: {reason}"))
             .note("nothing of this sync was sent")
-            .hint("check the tables and the SQL; if this is right, pass `--allow-large-change` once")
+            .hint(
+                "check the tables and the SQL; if this is right, pass `--allow-large-change` once",
+            )
     };
     let Movement { before, desired, exits, changes } = movement;
     if guard.max_exit != Bound::Share(1.0) && desired == 0 && before > 0 && exits > 0 {

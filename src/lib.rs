@@ -1,5 +1,7 @@
 //! Muster: a warehouse-native sync engine. See `src/ARCHITECTURE.md` for the picture.
 
+mod digest;
+
 pub mod delivery;
 pub mod destinations;
 pub mod engine;

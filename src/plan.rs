@@ -83,8 +83,11 @@ fn call(model: &Model, level: Level, entry: &SyncEntry, spec: &Spec) -> Result<C
     if !spec.takes(call) {
         let taken: Vec<_> = spec.calls.iter().map(|call| format!("`{call}`")).collect();
         let message = format!("`{key}` cannot go to `{to}` as `{call}`");
-        return Err(Finding::error("S04", message)
-            .hint(format!("{} takes {}", spec.title, taken.join(", "))));
+        return Err(Finding::error("S04", message).hint(format!(
+            "{} takes {}",
+            spec.title,
+            taken.join(", ")
+        )));
     }
     let account = level == Level::Account;
     match call {
@@ -165,12 +168,18 @@ fn nothing_selected(syncs: &[Sync], pattern: &str) -> Finding {
     match nearest(pattern, names.iter().copied()) {
         Some(near) => finding.hint(format!("did you mean `{near}`?")),
         None if names.is_empty() => finding.hint("no model of this project has a `sync` entry"),
-        None => finding.hint("name a model, a destination, `model.destination`, or a glob of these"),
+        None => {
+            finding.hint("name a model, a destination, `model.destination`, or a glob of these")
+        }
     }
 }
 
 /// When a sync may run next; `None`: now.
-pub fn due(every: Duration, synced_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+pub fn due(
+    every: Duration,
+    synced_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     let every = chrono::TimeDelta::from_std(every).ok()?;
     synced_at.map(|at| at + every).filter(|due| *due > now)
 }

@@ -23,9 +23,14 @@ pub(super) struct Limits {
 pub(super) enum Prepared {
     Batch(Batch),
     /// Larger than the destination takes: rejected here.
-    Refused { message: Box<Message>, reason: String },
+    Refused {
+        message: Box<Message>,
+        reason: String,
+    },
     /// The outbox could not be read any further.
-    Unreadable { reason: String },
+    Unreadable {
+        reason: String,
+    },
 }
 
 /// A batch in the making.

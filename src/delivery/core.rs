@@ -140,9 +140,7 @@ impl Core {
             let until = match trial.after(&fault) {
                 Next::GiveUp => return Err(fault),
                 Next::CloseGate => self.close_gate(&fault, sent),
-                Next::BackOff { failures } => {
-                    Instant::now() + backoff(failures, self.chance())
-                }
+                Next::BackOff { failures } => Instant::now() + backoff(failures, self.chance()),
             };
             if until > trial.deadline() || self.is_stopped() {
                 return Err(self.until(fault, until));
@@ -271,9 +269,10 @@ fn file_fault(path: &Path, failure: FileFailure) -> (Fault, bool) {
         FileFailure::Untouched(error) => {
             (Fault::Transient { reason: format!("could not write `{path}`: {error}") }, false)
         }
-        FileFailure::Unknown(error) => {
-            (Fault::Ambiguous { reason: format!("could not finish writing `{path}`: {error}") }, true)
-        }
+        FileFailure::Unknown(error) => (
+            Fault::Ambiguous { reason: format!("could not finish writing `{path}`: {error}") },
+            true,
+        ),
     }
 }
 

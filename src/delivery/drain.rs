@@ -50,11 +50,8 @@ pub(super) struct Sender {
 
 /// Delivers everything there is to do for one destination, as far as it can be done in this run.
 pub async fn drain(work: Work, control: Control) -> Drained {
-    let terms = Terms {
-        spec: work.spec,
-        common: work.common.clone(),
-        secrets: work.secrets.clone(),
-    };
+    let terms =
+        Terms { spec: work.spec, common: work.common.clone(), secrets: work.secrets.clone() };
     match Session::live(&terms, control.surroundings()) {
         Ok(session) => drain_through(session, work, control).await,
         Err(fault) => {
@@ -77,12 +74,8 @@ pub(super) async fn drain_through(session: Session, work: Work, control: Control
     let changed = changed.map(|(intake, _)| intake).collect();
     let groups = grouped(changed, |lane: &Intake| &lane.shape, spec, &common);
     let (supply, supplied) = mpsc::channel(1);
-    let feeder = Feeder {
-        session: session.clone(),
-        destination: Arc::clone(&destination),
-        limits,
-        supply,
-    };
+    let feeder =
+        Feeder { session: session.clone(), destination: Arc::clone(&destination), limits, supply };
     let mut feeding = JoinSet::new();
     feeding.spawn(feeder.feed(groups));
     let mut sender = Sender::new(session, destination, limits, tally);
@@ -224,7 +217,9 @@ impl Sender {
             Supply::Group(group) => self.take_group(group),
             Supply::Halted { reason } => self.halt(&reason),
             Supply::LanesHalted { lanes, reason, gave_up } => {
-                lanes.iter().for_each(|lane| self.tally.halt(*lane, &reason));
+                for lane in lanes {
+                    self.tally.halt(lane, &reason);
+                }
                 if gave_up {
                     self.count_failure(&reason);
                 }

@@ -140,7 +140,10 @@ mod tests {
     fn a_full_disk_is_no_success() {
         let full = Path::new("/dev/full");
         if full.exists() {
-            assert!(matches!(append(full, b"x\n"), Err(FileFailure::Untouched(_) | FileFailure::Unknown(_))));
+            assert!(matches!(
+                append(full, b"x\n"),
+                Err(FileFailure::Untouched(_) | FileFailure::Unknown(_))
+            ));
         }
     }
 }

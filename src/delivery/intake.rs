@@ -38,13 +38,22 @@ pub(super) struct Intake {
 
 /// What the sender hears from here.
 pub(super) enum Supply {
-    Opened { lane: usize, remote: Remote },
+    Opened {
+        lane: usize,
+        remote: Remote,
+    },
     /// Batches that may be sent now.
     Group(Group),
     /// A lane, or what is left of a stream, that cannot be delivered.
-    LanesHalted { lanes: Vec<usize>, reason: String, gave_up: bool },
+    LanesHalted {
+        lanes: Vec<usize>,
+        reason: String,
+        gave_up: bool,
+    },
     /// Nothing more can be sent to this destination.
-    Halted { reason: String },
+    Halted {
+        reason: String,
+    },
 }
 
 /// Batches that were journaled together.

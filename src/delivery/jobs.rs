@@ -57,9 +57,8 @@ pub async fn resume(resumption: Resumption, mut control: Control) -> Resumed {
             return resumed;
         }
     };
-    let polls = join_all(jobs.iter().map(|(job, rows)| {
-        polled(&*destination, &session, job, rows.len())
-    }));
+    let polls =
+        join_all(jobs.iter().map(|(job, rows)| polled(&*destination, &session, job, rows.len())));
     tokio::pin!(polls);
     let results = tokio::select! {
         results = &mut polls => results,
@@ -71,7 +70,10 @@ pub async fn resume(resumption: Resumption, mut control: Control) -> Resumed {
     for ((_, rows), result) in jobs.iter().zip(results) {
         let recorded = match result {
             Ok(outcomes) => resumed.record(&journal, rows, &outcomes, &session),
-            Err(fault) => resumed.leave(rows.len(), fault.to_string()),
+            Err(fault) => {
+                resumed.leave(rows.len(), fault.to_string());
+                Ok(())
+            }
         };
         if let Err(error) = recorded {
             resumed.fault = Some(broken(&error));
@@ -84,10 +86,9 @@ pub async fn resume(resumption: Resumption, mut control: Control) -> Resumed {
 }
 
 impl Resumed {
-    fn leave(&mut self, rows: usize, reason: String) -> Result<(), JournalError> {
+    fn leave(&mut self, rows: usize, reason: String) {
         self.unsettled += rows as u64;
         self.fault = Some(reason);
-        Ok(())
     }
 
     fn record(
@@ -105,7 +106,7 @@ impl Resumed {
                     withdrawn.push(*row);
                     self.fault = Some(session.redact(reason));
                 }
-                Outcome::Unsettled { reason } => self.leave(1, session.redact(reason))?,
+                Outcome::Unsettled { reason } => self.leave(1, session.redact(reason)),
                 Outcome::Rejected { reason } => {
                     let reason = session.redact(reason);
                     journal.record(&Entry::Rejected { row: *row, reason })?;
@@ -141,7 +142,7 @@ pub(super) async fn polled(
             return Err(Fault::Ambiguous { reason: "the job is not done yet".into() });
         }
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep_until(Instant::now() + pause) => {}
             () = session.core.stopped() => {
                 return Err(Fault::Ambiguous { reason: "stopped while the job was running".into() });
             }

@@ -74,4 +74,3 @@ pub struct Lane {
     pub journal: Journal,
     pub remember: Remember,
 }
-

@@ -50,7 +50,7 @@ pub async fn rehearse(rehearsal: Rehearsal, limit: usize) -> Vec<Rehearsed> {
                 let merge = Merge::new(blocks);
                 deliver(&*destination, &session, &remote, (merge, limits, limit)).await
             }
-            Err(fault) => told(fault),
+            Err(fault) => told(&fault),
         };
         rehearsed.push(Rehearsed { syncs, requests: session.captured(), fault });
     }
@@ -89,7 +89,7 @@ async fn deliver(
                 return None;
             }
             if let Err(fault) = destination.deliver(session, remote, &batch).await
-                && let Some(fault) = told(fault)
+                && let Some(fault) = told(&fault)
             {
                 return Some(session.redact(&fault));
             }
@@ -99,6 +99,6 @@ async fn deliver(
 }
 
 /// A fault worth telling.
-fn told(fault: Fault) -> Option<String> {
-    (fault != Fault::Rehearsed).then(|| fault.to_string())
+fn told(fault: &Fault) -> Option<String> {
+    (*fault != Fault::Rehearsed).then(|| fault.to_string())
 }

@@ -61,7 +61,7 @@ impl fmt::Debug for Control {
 /// Resolves when the caller wants it to stop; never when the caller has forgotten about it.
 pub(super) async fn cancelled(cancel: &mut watch::Receiver<bool>) {
     if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

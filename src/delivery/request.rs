@@ -143,7 +143,10 @@ impl Response {
     /// The body as JSON; a body that is none can never be read as success.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Fault> {
         serde_json::from_slice(&self.body).map_err(|error| Fault::Protocol {
-            reason: format!("HTTP {} with a body that is not the JSON expected: {error}", self.status),
+            reason: format!(
+                "HTTP {} with a body that is not the JSON expected: {error}",
+                self.status
+            ),
         })
     }
 
@@ -156,7 +159,8 @@ impl Response {
     /// Turns `Retry-After` into seconds, so that readers need no clock. A date is compared with the
     /// reply's own `Date`, whose clock it was read from, else with `now`.
     pub(super) fn settle_retry_after(&mut self, now: SystemTime) {
-        let text = |name| self.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let text =
+            |name| self.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let Some(value) = text(RETRY_AFTER) else { return };
         let there = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         let seconds = pause_until(value, there.unwrap_or(now)).map(|pause| pause.as_secs_f64());
@@ -289,7 +293,10 @@ mod tests {
 
     #[test]
     fn reasons_are_one_short_line() {
-        assert_eq!(reply(422, None).reason(), "HTTP 422 Unprocessable Entity: {\"why\": \"because\"}");
+        assert_eq!(
+            reply(422, None).reason(),
+            "HTTP 422 Unprocessable Entity: {\"why\": \"because\"}"
+        );
         let long = Response { body: Bytes::from("word ".repeat(1000)), ..reply(400, None) };
         assert!(long.excerpt().len() < 330);
     }

@@ -97,7 +97,11 @@ async fn read(mut reply: reqwest::Response, status: u16) -> Result<Response, Fai
     let headers = std::mem::take(reply.headers_mut());
     let first = reply.chunk().await.map_err(failure)?.unwrap_or_default();
     let Some(second) = reply.chunk().await.map_err(failure)? else {
-        return within_bounds(status, first.len()).map(|()| Response { status, headers, body: first });
+        return within_bounds(status, first.len()).map(|()| Response {
+            status,
+            headers,
+            body: first,
+        });
     };
     let mut body = BytesMut::from(first);
     body.extend_from_slice(&second);

@@ -22,7 +22,9 @@ pub(super) enum Next {
     /// Try again when the gate opens.
     CloseGate,
     /// Try again after a pause that grows with the number of failures.
-    BackOff { failures: u32 },
+    BackOff {
+        failures: u32,
+    },
     GiveUp,
 }
 

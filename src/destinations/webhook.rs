@@ -18,6 +18,7 @@ use self::signature::Signature;
 use super::raw::{Envelope, Identity, enclose};
 use super::{Batch, Delivery, Destination, Fault, Remote};
 use crate::delivery::{Request, Session};
+use crate::digest::hex;
 
 pub(super) use self::options::ENTRY;
 
@@ -75,5 +76,5 @@ fn idempotency_key(batch: &Batch) -> String {
     for message in batch.messages() {
         hash.update(message.id().to_string());
     }
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..16])
 }

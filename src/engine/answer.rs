@@ -53,7 +53,9 @@ pub async fn answer(lake: &Lake<'_>, source: &Source, limit: Option<usize>) -> R
     Ok(Rows { columns, rows })
 }
 
-fn json_rows(batch: &RecordBatch) -> std::result::Result<Vec<Vec<Value>>, datafusion::arrow::error::ArrowError> {
+fn json_rows(
+    batch: &RecordBatch,
+) -> std::result::Result<Vec<Vec<Value>>, datafusion::arrow::error::ArrowError> {
     let mut buffer = Vec::new();
     let mut writer =
         WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut buffer);
@@ -63,7 +65,8 @@ fn json_rows(batch: &RecordBatch) -> std::result::Result<Vec<Vec<Value>>, datafu
     let schema = batch.schema();
     let lines = buffer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let rows = lines.map(|line| {
-        let object: serde_json::Map<String, Value> = serde_json::from_slice(line).unwrap_or_default();
+        let object: serde_json::Map<String, Value> =
+            serde_json::from_slice(line).unwrap_or_default();
         let value = |field: &Arc<Field>| object.get(field.name()).cloned().unwrap_or(Value::Null);
         schema.fields().iter().map(value).collect()
     });

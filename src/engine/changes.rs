@@ -86,7 +86,7 @@ pub async fn write_changes(
     labelling: &Labelling<'_>,
 ) -> Result<Changes> {
     let what = format!("the difference of `{}`", labelling.sync);
-    let labeller = Labeller::new(stream.schema(), labelling)
+    let labeller = Labeller::new(&stream.schema(), labelling)
         .map_err(|error| EngineError::of(&*what, error.into()))?;
     let metadata = BTreeMap::from([
         ("muster.format", changes_schema_version().to_owned()),
@@ -130,7 +130,7 @@ struct Columns {
 }
 
 impl<'a> Labeller<'a> {
-    fn new(input: SchemaRef, labelling: &'a Labelling<'a>) -> ArrowResult<Self> {
+    fn new(input: &SchemaRef, labelling: &'a Labelling<'a>) -> ArrowResult<Self> {
         let is_value = |(_, field): &(usize, &Arc<Field>)| field.name().starts_with("value.");
         let values: Vec<usize> =
             input.fields().iter().enumerate().filter(is_value).map(|(index, _)| index).collect();

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{ModelColumn, quoted};
 use super::records::Records;
@@ -297,7 +297,7 @@ fn names(column: &ModelColumn) -> (String, String, String) {
 fn previous(column: &ModelColumn, delivered: &Schema) -> String {
     let (value, ..) = names(column);
     let stored = delivered.field_with_name(&format!("value.{}", column.name));
-    match stored.map(|field| field.data_type()) {
+    match stored.map(Field::data_type) {
         Ok(same) if *same == column.stored => format!("p.{value}"),
         Ok(other) if is_plain(other) && is_plain(&column.stored) => {
             format!("try_cast(p.{value} AS {})", sql_type(&column.stored))

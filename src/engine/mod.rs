@@ -10,13 +10,15 @@ mod difference;
 mod error;
 mod files;
 mod lake;
+mod messages;
 mod records;
 mod session;
 mod sql;
 mod tables;
-mod messages;
 
-pub use answer::{DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings};
+pub use answer::{
+    DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
+};
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
 pub use changes::{BlocksError, ChangeCounts, Changes, Labelling, read_blocks, write_changes};
 pub use columns::ModelColumn;
@@ -26,7 +28,7 @@ pub use difference::Reading;
 pub use error::{EngineError, Result};
 pub use files::footer;
 pub use lake::{Computed, Lake, ModelPlan};
+pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;
 pub use session::{Limits, Session};
 pub use sql::references_of as references;
-pub use messages::{MessageRow, MessagesError, messages_to_parquet};

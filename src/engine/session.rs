@@ -66,6 +66,7 @@ impl Session {
     }
 
     /// A session for merges of sorted files: one partition, no hash joins, same memory and time.
+    #[must_use]
     pub fn ordered(&self) -> Self {
         let mut config = config(1);
         config.options_mut().optimizer.prefer_hash_join = false;

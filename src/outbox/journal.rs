@@ -42,9 +42,17 @@ pub enum Entry {
 #[derive(Debug, Error)]
 pub enum JournalError {
     #[error("could not write the journal `{path}`")]
-    Write { path: PathBuf, #[source] source: std::io::Error },
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("could not read the journal `{path}`")]
-    Read { path: PathBuf, #[source] source: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("line {line} of the journal `{path}` is not readable")]
     Corrupt { path: PathBuf, line: usize },
 }
@@ -78,16 +86,14 @@ struct Waiting {
 impl Journal {
     /// Starts the journal of a run; `folder` is made where it is missing and must hold no journal.
     pub fn create(folder: &Path, sync: &str, run: &str, rows: u64) -> Result<Self, JournalError> {
-        let opened =
-            Entry::Opened { format: FORMAT, sync: sync.into(), run: run.into(), rows };
+        let opened = Entry::Opened { format: FORMAT, sync: sync.into(), run: run.into(), rows };
         Ok(Self::over(Segment::first(folder, encoded(&opened))?))
     }
 
     /// Continues the journal of an earlier process, in a new segment. What its last line may have
     /// lost to the crash is cut off first.
     pub fn reopen(folder: &Path, sync: &str, run: &str, rows: u64) -> Result<Self, JournalError> {
-        let opened =
-            Entry::Opened { format: FORMAT, sync: sync.into(), run: run.into(), rows };
+        let opened = Entry::Opened { format: FORMAT, sync: sync.into(), run: run.into(), rows };
         Ok(Self::over(Segment::next(folder, encoded(&opened))?))
     }
 

@@ -108,7 +108,8 @@ impl Reader {
 
     fn open(&mut self, entry: Entry) -> Result<(), Unreadable> {
         let expected = self.replay.rows.len() as u64;
-        let fits = matches!(&entry, Entry::Opened { format: FORMAT, rows, .. } if *rows == expected);
+        let fits =
+            matches!(&entry, Entry::Opened { format: FORMAT, rows, .. } if *rows == expected);
         let same = self.opened.as_ref().is_none_or(|opened| *opened == entry);
         self.opened = Some(entry);
         (fits && same).then_some(()).ok_or(Unreadable)

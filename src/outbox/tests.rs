@@ -132,7 +132,8 @@ fn impossible_lines_are_errors_with_their_place() {
 
 #[test]
 fn segments_must_be_complete_and_of_one_journal() {
-    let line = |sync| format!(r#"{{"opened":{{"format":1,"sync":"{sync}","run":"r1","rows":40}}}}"#);
+    let line =
+        |sync| format!(r#"{{"opened":{{"format":1,"sync":"{sync}","run":"r1","rows":40}}}}"#);
     let cases: [&[(u32, String)]; 4] = [
         &[(1, line("m.d") + "\n"), (3, line("m.d") + "\n")],
         &[(2, line("m.d") + "\n")],

@@ -111,9 +111,9 @@ pub(super) async fn deliver(
     for passage in passages.iter_mut().filter(|passage| passage.sealed) {
         match passage.state.commit(prepared.lake.session(), &run, request.now).await {
             Ok(settled) => passage.settle(settled.acknowledged, settled.rejected),
-            Err(error) => report.findings.push(
-                error.finding().note("the journal is safe; the next run folds it in first"),
-            ),
+            Err(error) => report
+                .findings
+                .push(error.finding().note("the journal is safe; the next run folds it in first")),
         }
     }
 }

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 
-use super::prepare::{Prepared, Scratch, limits, prepare, stopping};
 use super::Refused;
+use super::prepare::{Prepared, Scratch, limits, prepare, stopping};
 use crate::delivery::{Session, Surroundings, Terms};
 use crate::destinations::{self, FieldKind};
 use crate::engine::{self, DeliveredFiles};
@@ -151,7 +151,8 @@ async fn register_own(prepared: &Prepared<'_>, table: &str) -> Result<(), Refuse
         }
         other => {
             let finding = Finding::error("Q06", format!("there is no table `muster.{other}`"));
-            let hint = "known: `muster.runs`, `muster.changes`, `muster.deliveries`, `muster.rejected`";
+            let hint =
+                "known: `muster.runs`, `muster.changes`, `muster.deliveries`, `muster.rejected`";
             return Err(Refused::one(finding.hint(hint)));
         }
     }
@@ -324,7 +325,12 @@ pub fn history(project: &Project, select: &[String]) -> Result<Vec<RunRecord>, R
 
 /// Forgets what was delivered to one sync; the next run sends all. (`--baseline` is a run with
 /// `Request::baseline`.)
-pub fn reset(project: &Project, sync: &str, command: &str, now: DateTime<Utc>) -> Result<(), Refused> {
+pub fn reset(
+    project: &Project,
+    sync: &str,
+    command: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Refused> {
     let store = Store::new(&project.state);
     let known = store.list(&store.path("syncs"))?;
     let configured: Vec<String> = project
@@ -369,9 +375,11 @@ pub async fn test_destination(project: &Project, name: &str) -> Result<(), Refus
     };
     let surroundings = Surroundings { seed: 0, now: std::time::UNIX_EPOCH };
     let refused = |fault: destinations::Fault| {
-        Refused::one(Finding::error("D10", format!("`{name}` could not be reached as configured"))
-            .note(fault.to_string())
-            .hint("check its address and credentials in `muster.toml` and the environment"))
+        Refused::one(
+            Finding::error("D10", format!("`{name}` could not be reached as configured"))
+                .note(fault.to_string())
+                .hint("check its address and credentials in `muster.toml` and the environment"),
+        )
     };
     let session = Session::live(&terms, surroundings).map_err(refused)?;
     configured.destination.check(&session).await.map_err(refused)

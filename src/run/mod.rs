@@ -228,11 +228,8 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
 }
 
 fn lock(store: &Store, request: &Request) -> Result<Lock, Refused> {
-    let holder = Holder {
-        pid: std::process::id(),
-        command: request.command.clone(),
-        since: request.now,
-    };
+    let holder =
+        Holder { pid: std::process::id(), command: request.command.clone(), since: request.now };
     Ok(Lock::acquire(store, &holder)?)
 }
 
@@ -363,9 +360,8 @@ impl Passage {
         record.exited = counts.of(Change::Exited);
         record.changed = counts.of(Change::Changed);
         record.resynced = counts.of(Change::Resynced);
-        record.unchanged = compared
-            .desired
-            .saturating_sub(record.entered + record.changed + record.resynced);
+        record.unchanged =
+            compared.desired.saturating_sub(record.entered + record.changed + record.resynced);
         record.invalid = compared.invalid;
         record.suppressed = compared.suppressed;
         record.rejected = counts.held();
@@ -436,9 +432,9 @@ fn finish(
     };
     for sync in record.syncs.iter().filter(|sync| !sync.adds_up()) {
         let message = format!("the counts of `{}` do not add up", sync.sync);
-        report.findings.push(
-            Finding::error("B01", message).hint("this is a bug in muster; please report it"),
-        );
+        report
+            .findings
+            .push(Finding::error("B01", message).hint("this is a bug in muster; please report it"));
     }
     record.write(store)?;
     Ok(report)
@@ -469,7 +465,7 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
         let guarded = passage.guarded(request);
         passage.record.skipped = guarded.as_ref().map(|finding| finding.message.clone());
         plan.findings.extend(guarded);
-        plan.syncs.push(rehearse::planned(&prepared, passage, request, detail).await?);
     }
+    plan.syncs = rehearse::planned(&prepared, &passages, request, detail).await?;
     Ok(plan)
 }

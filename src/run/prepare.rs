@@ -82,10 +82,10 @@ fn half_of_memory() -> u64 {
 }
 
 /// Plans everything. What is wrong is in `findings`; what is right can be used.
-pub(super) async fn prepare<'a>(
-    project: &'a Project,
+pub(super) async fn prepare(
+    project: &Project,
     limits: Limits,
-) -> Result<Prepared<'a>, Vec<Finding>> {
+) -> Result<Prepared<'_>, Vec<Finding>> {
     let mut findings = project.findings.clone();
     let mut lake = Lake::new(project, limits).map_err(|error| vec![error.finding()])?;
     findings.extend(lake.analyse().await);
@@ -165,12 +165,7 @@ fn colliding(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
     let named = traits.flat_map(|(sync, planned, model)| {
         planned.columns.iter().map(move |column| {
             let name = sync.fields.get(&column.name).unwrap_or(&column.name);
-            (
-                sync.destination.as_str(),
-                &model.query.source,
-                model.key.as_str(),
-                name.as_str(),
-            )
+            (sync.destination.as_str(), &model.query.source, model.key.as_str(), name.as_str())
         })
     });
     plan::colliding_traits(named)

@@ -1,43 +1,55 @@
 //! What a run would send, without sending it: requests counted, time estimated, the first payloads
 //! made exactly as they would go over the wire.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::deliver::{shape, target};
 use super::prepare::Prepared;
 use super::{Detail, Passage, PlannedRequest, PlannedSync, Refused, Request, StateError};
-use crate::delivery::{Captured, Session, Terms};
-use crate::destinations::{Batch, Configured};
+use crate::delivery::{self, Captured, Rehearsal};
+use crate::destinations::Configured;
 use crate::engine::read_blocks;
-use crate::finding::Finding;
-use crate::message::{Message, Part};
 use crate::state::RunId;
 
+/// The plan of every passage, in their order.
 pub(super) async fn planned(
     prepared: &Prepared<'_>,
-    passage: &Passage,
+    passages: &[Passage],
     request: &Request,
     detail: Detail,
-) -> Result<PlannedSync, Refused> {
-    let Some(configured) = prepared.destinations.get(&passage.sync.destination) else {
-        return Err(Refused::one(Finding::error("D01", "the destination is not configured")));
-    };
-    let rows = batch_rows(configured);
-    let request_count = passage.record.pending.div_ceil(rows as u64);
-    let requests = match detail.payloads {
-        0 => Vec::new(),
-        limit => payloads(prepared, passage, configured, request, limit).await?,
-    };
-    Ok(PlannedSync {
+) -> Result<Vec<PlannedSync>, Refused> {
+    let mut payloads = BTreeMap::new();
+    if detail.payloads > 0 {
+        for configured in prepared.destinations.values() {
+            payloads.append(&mut rehearse(prepared, passages, configured, request, detail).await?);
+        }
+    }
+    let plans = passages.iter().filter_map(|passage| {
+        let configured = prepared.destinations.get(&passage.sync.destination)?;
+        let requests = payloads.remove(&passage.sync.name).unwrap_or_default();
+        Some(plan_of(passage, configured, request, detail, requests))
+    });
+    Ok(plans.collect())
+}
+
+fn plan_of(
+    passage: &Passage,
+    configured: &Configured,
+    request: &Request,
+    detail: Detail,
+    requests: Vec<PlannedRequest>,
+) -> PlannedSync {
+    let request_count = passage.record.pending.div_ceil(batch_rows(configured) as u64);
+    let sql = || passage.compared.as_ref().map(|compared| compared.sql.clone());
+    PlannedSync {
         request_count,
         seconds: rate(configured).map(|rate| as_float(request_count) / rate),
         due: passage.due(request),
         requests,
-        sql: detail.sql.then(|| {
-            passage.compared.as_ref().map(|compared| compared.sql.clone()).unwrap_or_default()
-        }),
+        sql: detail.sql.then(sql).flatten(),
         record: passage.record.clone(),
-    })
+    }
 }
 
 fn batch_rows(configured: &Configured) -> usize {
@@ -57,73 +69,54 @@ fn as_float(count: u64) -> f64 {
     count as f64
 }
 
-async fn payloads(
+/// The first requests of every sync of one destination; syncs that travel together share theirs.
+async fn rehearse(
     prepared: &Prepared<'_>,
-    passage: &Passage,
+    passages: &[Passage],
     configured: &Configured,
     request: &Request,
-    limit: usize,
-) -> Result<Vec<PlannedRequest>, Refused> {
-    let Some(compared) = &passage.compared else { return Ok(Vec::new()) };
-    let as_of = request.as_of.unwrap_or(request.now);
-    let shape = Arc::new(shape(passage, 0, as_of.timestamp_micros()));
-    let wanted = limit.saturating_mul(batch_rows(configured));
-    let messages = messages(&compared.changes.path, &shape, wanted)?;
-    let terms = Terms {
+    detail: Detail,
+) -> Result<BTreeMap<String, Vec<PlannedRequest>>, Refused> {
+    let as_of = request.as_of.unwrap_or(request.now).timestamp_micros();
+    let run = RunId::new(request.now, None);
+    let mut lanes = Vec::new();
+    for passage in passages {
+        let Some(compared) = &passage.compared else { continue };
+        if passage.sync.destination != configured.name || passage.record.pending == 0 {
+            continue;
+        }
+        let shape = Arc::new(shape(passage, lanes.len(), as_of));
+        let path = &compared.changes.path;
+        let blocks = read_blocks(path, &shape).map_err(|error| StateError::Read {
+            path: path.clone(),
+            source: std::io::Error::other(error),
+        })?;
+        let target = target(prepared, passage, &run).map_err(Refused::one)?;
+        let blocks: delivery::Blocks = Box::new(blocks);
+        lanes.push((target, shape, blocks));
+    }
+    let rehearsal = Rehearsal {
         spec: configured.spec,
+        destination: Arc::clone(&configured.destination),
         common: configured.common.clone(),
         secrets: configured.secrets.clone(),
+        lanes,
     };
-    let session = Session::rehearsal(&terms, limit);
-    let run = RunId::new(request.now, None);
-    let target = target(prepared, passage, &run).map_err(Refused::one)?;
-    // What hangs on a reply ends here: the request that asks is shown, what follows is not.
-    if let Ok(remote) = configured.destination.open(&session, &target).await {
-        for batch in chunks(messages, batch_rows(configured)) {
-            drop(configured.destination.deliver(&session, &remote, &batch).await);
-            if session.captured().len() >= limit {
-                break;
-            }
+    let mut payloads = BTreeMap::new();
+    for rehearsed in delivery::rehearse(rehearsal, detail.payloads).await {
+        for sync in rehearsed.syncs {
+            payloads.insert(sync, rehearsed.requests.iter().map(shown).collect());
         }
     }
-    Ok(session.captured().into_iter().take(limit).map(shown).collect())
+    Ok(payloads)
 }
 
-fn messages(
-    changes: &std::path::Path,
-    shape: &Arc<crate::engine::Shape>,
-    wanted: usize,
-) -> Result<Vec<Message>, Refused> {
-    let broken = |error: crate::engine::BlocksError| {
-        Refused::from(StateError::Read {
-            path: changes.to_owned(),
-            source: std::io::Error::other(error),
-        })
-    };
-    let mut messages = Vec::new();
-    for block in read_blocks(changes, shape).map_err(broken)? {
-        let block = Arc::new(block.map_err(broken)?);
-        let rows = (0..block.len()).filter(|row| block.change(*row).is_sent());
-        let rows = rows.filter_map(|row| u32::try_from(row).ok());
-        messages.extend(rows.map(|row| Message::new(Part::new(Arc::clone(&block), row))));
-        if messages.len() >= wanted {
-            break;
-        }
-    }
-    messages.truncate(wanted);
-    Ok(messages)
-}
-
-fn chunks(messages: Vec<Message>, rows: usize) -> Vec<Batch> {
-    messages.chunks(rows).filter_map(|chunk| Batch::new(chunk.to_vec())).collect()
-}
-
-fn shown(captured: Captured) -> PlannedRequest {
+fn shown(captured: &Captured) -> PlannedRequest {
     let text = || serde_json::Value::String(String::from_utf8_lossy(&captured.body).into_owned());
     PlannedRequest {
         body: serde_json::from_slice(&captured.body).unwrap_or_else(|_| text()),
-        method: captured.method,
-        url: captured.url,
-        headers: captured.headers.into_iter().collect(),
+        method: captured.method.clone(),
+        url: captured.url.clone(),
+        headers: captured.headers.iter().cloned().collect(),
     }
 }

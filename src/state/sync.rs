@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Result, RunId, StateError, Store};
 use crate::destinations::{Job, Remote};
+use crate::digest::hex;
 use crate::engine::{self, DELIVERED_FORMAT, DeliveredFiles, Folding, Session, Target};
 use crate::outbox::{Replay, replay};
 
@@ -51,6 +52,9 @@ pub struct SyncState {
     sync: String,
     manifest: Option<Manifest>,
 }
+
+/// Jobs, each with the rows it holds.
+pub type Jobs = Vec<(Job, Vec<u64>)>;
 
 /// What the journal of a run says became of its rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,7 +115,7 @@ impl SyncState {
     fn verify_base(&self, manifest: &mut Manifest) -> Result<()> {
         let path = self.folder.join(BASE);
         if let Some(base) = &manifest.base
-            && self.checksum(&path)? == Some(base.sha256.clone())
+            && Self::checksum(&path)? == Some(base.sha256.clone())
         {
             return Ok(());
         }
@@ -129,7 +133,7 @@ impl SyncState {
                 self.damaged(&path, "is not the file that was written (its checksum differs)")
             );
         }
-        let sha256 = self.checksum(&path)?.unwrap_or_default();
+        let sha256 = Self::checksum(&path)?.unwrap_or_default();
         manifest.base = Some(FileEntry { name: BASE.into(), rows, sha256 });
         manifest.delta = None;
         manifest.folded = folded;
@@ -139,7 +143,7 @@ impl SyncState {
 
     fn verify(&self, file: &FileEntry) -> Result<()> {
         let path = self.folder.join(&file.name);
-        match self.checksum(&path)? {
+        match Self::checksum(&path)? {
             None => Err(self.damaged(&path, "is missing")),
             Some(sum) if sum != file.sha256 => {
                 Err(self.damaged(&path, "is not the file that was written (its checksum differs)"))
@@ -148,7 +152,7 @@ impl SyncState {
         }
     }
 
-    fn checksum(&self, path: &Path) -> Result<Option<String>> {
+    fn checksum(path: &Path) -> Result<Option<String>> {
         let failed = |source| StateError::Read { path: path.to_owned(), source };
         let mut file = match std::fs::File::open(path) {
             Ok(file) => file,
@@ -163,7 +167,7 @@ impl SyncState {
                 length => hash.update(&buffer[..length]),
             }
         }
-        Ok(Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Some(hex(&hash.finalize())))
     }
 
     fn damaged(&self, path: &Path, why: &str) -> StateError {
@@ -224,7 +228,7 @@ impl SyncState {
     }
 
     /// Jobs of unfolded runs whose outcome is still to be asked for.
-    pub fn open_jobs(&self) -> Result<Vec<(RunId, Vec<(Job, Vec<u64>)>)>> {
+    pub fn open_jobs(&self) -> Result<Vec<(RunId, Jobs)>> {
         let mut jobs = Vec::new();
         for run in self.unfolded()? {
             let replay = self.replay(&run)?;
@@ -271,7 +275,11 @@ impl SyncState {
 
     /// The files as they would be once every unfolded run were folded; writes to the scratch folder
     /// only.
-    pub async fn settled_files(&self, session: &Session, now: DateTime<Utc>) -> Result<DeliveredFiles> {
+    pub async fn settled_files(
+        &self,
+        session: &Session,
+        now: DateTime<Utc>,
+    ) -> Result<DeliveredFiles> {
         let mut files = self.files();
         for run in self.unfolded()? {
             let replayed = self.replay(&run)?;
@@ -313,7 +321,7 @@ impl SyncState {
         let ordered = session.ordered();
         let files = self.files();
         let rows = engine::merge(&ordered, &files, fresh, &written, target, &metadata).await?;
-        let sha256 = self.checksum(&written)?.unwrap_or_default();
+        let sha256 = Self::checksum(&written)?.unwrap_or_default();
         self.store.adopt(&written, &self.folder.join(&name))?;
         let entry = Some(FileEntry { name, rows, sha256 });
         match target {

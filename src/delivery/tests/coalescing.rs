@@ -18,8 +18,10 @@ async fn traits_of_one_user_are_one_message_that_settles_all_its_rows() {
     let fake = Arc::new(Fake::new(|batch| {
         for message in batch.messages() {
             let number: usize = message.key()[1..].parse().unwrap();
-            let expected: Vec<String> =
-                (0..5).filter(|lane| number % (lane + 1) == 0).map(|lane| format!("trait_{lane}")).collect();
+            let expected: Vec<String> = (0..5)
+                .filter(|lane| number % (lane + 1) == 0)
+                .map(|lane| format!("trait_{lane}"))
+                .collect();
             let names: Vec<_> = message.traits().map(|(name, _)| name.to_owned()).collect();
             assert_eq!(names, expected);
         }
@@ -47,9 +49,8 @@ async fn other_calls_and_other_remotes_stay_apart() {
         .with(Call::Group, &["a", "b"])
         .with(Call::Identify, &["b", "c"])
         .with(Call::Identify, &["a", "c"]);
-    let open = Box::new(|target: &Target| {
-        Ok(Remote(serde_json::json!(target.sync == "model_4.fake")))
-    });
+    let open =
+        Box::new(|target: &Target| Ok(Remote(serde_json::json!(target.sync == "model_4.fake"))));
     let fake = Arc::new(Fake { open, ..Fake::new(delivered) });
     let drained = outboxes.drain(&fake, Common { concurrency: Some(1), ..common() }, vec![]).await;
     assert!(drained.lanes.iter().all(|lane| counts(lane) == [2, 0, 0, 0]));

@@ -329,8 +329,7 @@ async fn the_rate_is_kept_and_used_whatever_the_latency() {
         let outboxes = Outboxes::numbered(Call::Track, (rate * seconds) as usize);
         let latency = Duration::from_millis(latency);
         let fake = Arc::new(Fake { requests: 1, latency, ..Fake::new(delivered) });
-        let common =
-            Common { rate_limit: Some(rate), concurrency: Some(1024), ..common() };
+        let common = Common { rate_limit: Some(rate), concurrency: Some(1024), ..common() };
         let drained = outboxes.drain(&fake, common, vec![]).await;
         let used = rate * seconds / (drained.elapsed.saturating_sub(latency)).as_secs_f64();
         assert!(used <= rate * 1.05 && used >= rate * 0.97, "{rate}/s: {used}/s");

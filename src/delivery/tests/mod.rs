@@ -17,8 +17,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::destinations::{
-    Batch, BatchLimits, Delivery, Fault, Grain, Idempotency, Job, Maturity, Mode, Retry,
-    Settlement,
+    Batch, BatchLimits, Delivery, Fault, Grain, Idempotency, Job, Maturity, Mode, Retry, Settlement,
 };
 use crate::engine::FixtureRow;
 use crate::outbox::{Replay, RowState, replay};
@@ -127,7 +126,12 @@ impl Destination for Fake {
         (self.open)(target)
     }
 
-    async fn deliver(&self, session: &Session, _: &Remote, batch: &Batch) -> Result<Delivery, Fault> {
+    async fn deliver(
+        &self,
+        session: &Session,
+        _: &Remote,
+        batch: &Batch,
+    ) -> Result<Delivery, Fault> {
         let keys = batch.messages().iter().map(|message| message.key().to_owned()).collect();
         self.batches.lock().unwrap().push(keys);
         tokio::time::sleep(self.latency).await;

@@ -119,7 +119,10 @@ async fn a_refused_connection_is_certainly_not_sent() {
     let session = live(impatient());
     let request = post(url::Url::parse(&url).unwrap()).repeatable(false);
     let fault = session.send(request).await.unwrap_err();
-    assert!(matches!(&fault, Fault::Transient { reason } if reason.ends_with("(tried 2 times)")), "{fault:?}");
+    assert!(
+        matches!(&fault, Fault::Transient { reason } if reason.ends_with("(tried 2 times)")),
+        "{fault:?}"
+    );
     assert!(!session.may_have_arrived());
 }
 
@@ -145,7 +148,8 @@ async fn redirects_are_not_followed() {
 async fn both_forms_of_retry_after_are_obeyed() {
     let date = "HTTP/1.1 429 Slow\r\nretry-after: Sun, 06 Nov 1994 08:49:38 GMT\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let own_date = "HTTP/1.1 503 Slow\r\ndate: Sun, 06 Nov 1994 08:00:00 GMT\r\nretry-after: Sun, 06 Nov 1994 08:00:01 GMT\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    let seconds = "HTTP/1.1 429 Slow\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let seconds =
+        "HTTP/1.1 429 Slow\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let server = Server::answering(&[date, own_date, seconds, OK]).await;
     let session = live(impatient());
     let start = Instant::now();
@@ -197,7 +201,9 @@ async fn connections_are_kept_and_bodies_arrive() {
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
-async fn echo(request: hyper::Request<Incoming>) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+async fn echo(
+    request: hyper::Request<Incoming>,
+) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     Ok(hyper::Response::new(Full::new(body)))
 }
@@ -222,6 +228,9 @@ async fn files_are_written_for_real() {
     let result = rehearsal.append(&path, Bytes::from_static(b"hush\n")).await;
     assert_eq!(result, Err(Fault::Rehearsed));
     let captured = rehearsal.captured();
-    assert_eq!((captured[0].method.as_str(), &captured[0].body[..]), ("APPEND", &b"[secret]\n"[..]));
+    assert_eq!(
+        (captured[0].method.as_str(), &captured[0].body[..]),
+        ("APPEND", &b"[secret]\n"[..])
+    );
     assert_eq!(captured[0].url, format!("file://{}", path.display()));
 }

@@ -7,6 +7,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 
 use crate::destinations::Secret;
+use crate::digest::hex;
 
 /// `signature = { … }` as it is written.
 #[derive(Debug, Deserialize)]
@@ -77,7 +78,7 @@ fn authenticate<M: Mac + KeyInit>(key: &[u8], pieces: &[&[u8]]) -> String {
     for piece in pieces {
         mac.update(piece);
     }
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&mac.finalize().into_bytes())
 }
 
 #[cfg(test)]
