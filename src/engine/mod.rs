@@ -15,6 +15,8 @@ mod records;
 mod session;
 mod sql;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{
     DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
