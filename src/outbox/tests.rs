@@ -202,9 +202,8 @@ proptest! {
                 RowState::Acknowledged => prop_assert!(acknowledged),
                 RowState::Rejected => prop_assert!(rejected),
                 RowState::Unsettled => prop_assert!(attempted && !acknowledged && !rejected),
-                RowState::Pending => prop_assert!(
-                    !acknowledged && !rejected && (withdrawn || !attempted)
-                ),
+                RowState::Withdrawn => prop_assert!(withdrawn && !acknowledged && !rejected),
+                RowState::Pending => prop_assert!(!acknowledged && !rejected && !attempted),
             }
         }
         prop_assert!(Journal::reopen(folder.path(), "m.d", "r1", ROWS).is_ok());
