@@ -2,6 +2,7 @@
 
 mod digest;
 
+pub mod cli;
 pub mod delivery;
 pub mod destinations;
 pub mod engine;

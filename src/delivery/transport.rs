@@ -25,7 +25,10 @@ pub(super) enum Transport {
     /// Nothing is sent; requests are only captured.
     Rehearsal,
     /// Replies in their order, then `200`; for tests of destinations.
-    Scripted { replies: Mutex<VecDeque<Reply>>, latency: Duration },
+    Scripted {
+        replies: Mutex<VecDeque<Reply>>,
+        latency: Duration,
+    },
 }
 
 /// Why there is no reply.

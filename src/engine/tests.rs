@@ -34,7 +34,9 @@ fn now() -> DateTime<Utc> {
 
 fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::File::create(path).and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())).unwrap();
+    fs::File::create(path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
+        .unwrap();
 }
 
 impl Shop {
@@ -209,7 +211,8 @@ fn suffer(remote: &mut Remote, blocks: &[Block], fates: &[u8]) -> Vec<RowState> 
 }
 
 fn worlds() -> impl Strategy<Value = Vec<World>> {
-    let person = (proptest::option::weighted(0.9, 0_i8..3), proptest::collection::btree_set(0_u8..3, 0..3));
+    let person =
+        (proptest::option::weighted(0.9, 0_i8..3), proptest::collection::btree_set(0_u8..3, 0..3));
     proptest::collection::vec(proptest::collection::btree_map(0_u8..6, person, 0..6), 1..5)
 }
 
@@ -290,7 +293,10 @@ async fn desired_like(shop: &Shop, _base: &Path) -> PathBuf {
                CAST(NULL AS VARCHAR) AS invalid";
     let plan = session.plan(sql).await.unwrap();
     let stream = session.execute(&plan).await.unwrap();
-    super::files::write_stream(&path, stream).await.map_err(|error| error.of("test", &path)).unwrap();
+    super::files::write_stream(&path, stream)
+        .await
+        .map_err(|error| error.of("test", &path))
+        .unwrap();
     path
 }
 

@@ -1,0 +1,42 @@
+//! Tables for people.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+/// A table whose numbers stand right.
+pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let numeric: Vec<bool> = (0..head.len())
+        .map(|column| !rows.is_empty() && rows.iter().all(|row| is_number(row.get(column))))
+        .collect();
+    let aligned = |row: Vec<String>| {
+        let cells = row.into_iter().enumerate().map(|(column, text)| {
+            let right = numeric.get(column) == Some(&true);
+            let side = if right { CellAlignment::Right } else { CellAlignment::Left };
+            Cell::new(text).set_alignment(side)
+        });
+        cells.collect::<Vec<_>>()
+    };
+    table.set_header(aligned(head.iter().map(|word| (*word).to_owned()).collect()));
+    for row in rows {
+        table.add_row(aligned(row));
+    }
+    let lines = table.to_string();
+    lines.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn is_number(text: Option<&String>) -> bool {
+    text.is_some_and(|text| {
+        text.is_empty() || text.chars().all(|c| c.is_ascii_digit() || [',', '.', '-'].contains(&c))
+    })
+}
+
+/// A JSON value as a cell.
+pub fn cell(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => super::wording::visible(text),
+        other => other.to_string(),
+    }
+}
