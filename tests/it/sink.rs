@@ -6,31 +6,29 @@
 //! so that tests stay plain functions.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::faults::{Answer, Faults, RetryAfter};
+use crate::faults::{Answer, Faults};
 use crate::messages::Messages;
 use crate::remote::Remote;
+use crate::replies::{self, Reply, closed};
 
 /// Longer than anything here takes on the slowest machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -96,8 +94,6 @@ struct Hook {
     moment: Moment,
     act: Box<dyn FnOnce() + Send>,
 }
-
-type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 impl Request {
     /// The canonical messages in the body: one, or those of a batch.
@@ -290,7 +286,7 @@ impl Shared {
     }
 
     /// Answers one request; an error closes the connection without a reply.
-    async fn serve(&self, request: hyper::Request<Incoming>) -> io::Result<Response<Body>> {
+    async fn serve(&self, request: hyper::Request<Incoming>) -> io::Result<Reply> {
         let arrived = Instant::now();
         let mut released = self.released.subscribe();
         let (head, incoming) = request.into_parts();
@@ -382,7 +378,7 @@ impl State {
     }
 
     /// Applies what the answer says was taken, and words the reply.
-    fn apply(&mut self, request: &Request) -> io::Result<Response<Body>> {
+    fn apply(&mut self, request: &Request) -> io::Result<Reply> {
         let failed = self.failed(request);
         for (index, message) in request.messages().iter().enumerate() {
             if failed.as_ref().is_some_and(|failed| !failed.contains(&index)) {
@@ -390,15 +386,15 @@ impl State {
             }
         }
         match &request.answer {
-            Answer::Accept | Answer::Hold => Ok(reply(200, "{}")),
+            Answer::Accept | Answer::Hold => Ok(replies::plain(200, "{}")),
             Answer::Refuse | Answer::LostReply => Err(closed()),
-            Answer::Throttle(pause) => Ok(throttled(*pause)),
+            Answer::Throttle(pause) => Ok(replies::throttled(*pause)),
             Answer::Partial { retryable, .. } => {
-                Ok(partial(&failed.unwrap_or_default(), *retryable))
+                Ok(replies::partial(&failed.unwrap_or_default(), *retryable))
             }
-            Answer::Garbage => Ok(reply(502, "<html><b>Bad gateway")),
-            Answer::Cut => Ok(half_a_reply()),
-            Answer::Status(status) => Ok(reply(*status, "{}")),
+            Answer::Garbage => Ok(replies::plain(502, "<html><b>Bad gateway")),
+            Answer::Cut => Ok(replies::half()),
+            Answer::Status(status) => Ok(replies::plain(*status, "{}")),
         }
     }
 
@@ -422,44 +418,6 @@ fn headers(map: &hyper::HeaderMap) -> BTreeMap<String, String> {
     map.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
 }
 
-fn closed() -> io::Error {
-    io::ErrorKind::ConnectionAborted.into()
-}
-
-fn reply(status: u16, text: &str) -> Response<Body> {
-    let full = Full::new(Bytes::copy_from_slice(text.as_bytes()));
-    let mut reply = Response::new(full.map_err(|never: Infallible| match never {}).boxed_unsync());
-    *reply.status_mut() = StatusCode::from_u16(status).unwrap();
-    reply
-}
-
-fn throttled(pause: RetryAfter) -> Response<Body> {
-    let after = match pause {
-        RetryAfter::Seconds(seconds) => seconds.to_string(),
-        RetryAfter::Date(pause) => httpdate::fmt_http_date(SystemTime::now() + pause),
-    };
-    let mut reply = reply(429, "{}");
-    reply.headers_mut().insert("retry-after", after.parse().unwrap());
-    reply
-}
-
-fn partial(failed: &[usize], retryable: bool) -> Response<Body> {
-    let error = |index: &usize| {
-        json!({"index": index, "status": "error", "retryable": retryable,
-               "message": "not today"})
-    };
-    let results: Vec<Value> = failed.iter().map(error).collect();
-    reply(200, &json!({ "results": results }).to_string())
-}
-
-fn half_a_reply() -> Response<Body> {
-    let frames = [Ok(Frame::data(Bytes::from_static(b"{\"res"))), Err(closed())];
-    let body = StreamBody::new(futures::stream::iter(frames)).boxed_unsync();
-    let mut reply = Response::new(body);
-    reply.headers_mut().insert("content-length", 64.into());
-    reply
-}
-
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
@@ -471,7 +429,10 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
+    use serde_json::json;
+
     use super::*;
+    use crate::faults::RetryAfter;
 
     /// What one posted message is answered with, up to the end of the connection.
     fn post(sink: &Sink, user: &str) -> String {
