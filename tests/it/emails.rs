@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::project::{BRISK, TempProject};
+use crate::faults::Answer;
+use crate::project::{BRISK, ONE_ATTEMPT, TempProject};
 use crate::sink::Sink;
 
 const SCORES: &str = "SELECT user_id, score FROM users";
@@ -151,4 +152,40 @@ fn a_changed_value_goes_out_under_every_email() {
     assert_eq!(report.difference("scores.crm"), [0, 0, 2, 0]);
     let expected = json!({"trait_key": "score", "score": 5});
     assert_eq!(sink.drain().properties(), [expected.clone(), expected]);
+}
+
+#[test]
+fn a_user_whose_only_email_was_replaced_during_an_outage_can_still_leave() {
+    let sink = Sink::start();
+    let project = shop(&sink, r#""crm""#);
+    project.webhook("crm", &sink.url(), ONE_ATTEMPT).emails_csv("u1,old@example.com,2024-01-01\n");
+    project.run(&[]);
+    project.emails_csv("u1,new@example.com,2024-02-01\n");
+    project.webhook("crm", &Sink::dead_url(), ONE_ATTEMPT).run_exits(1, &[]);
+    project.webhook("crm", &sink.url(), ONE_ATTEMPT);
+    project.table_csv("users", "user_id,score\nu2,2\n");
+    project.run(&[]);
+    assert_eq!(sink.remote().facts().get(&fact("u1")), None, "the destination still has the user");
+}
+
+#[test]
+fn an_email_that_went_after_it_alone_got_a_value_does_not_leave_that_value_behind() {
+    let sink = Sink::start();
+    let project = shop(&sink, r#""crm""#);
+    project.webhook("crm", &sink.url(), &format!("{ONE_ATTEMPT}concurrency = 1"));
+    project.run(&[]);
+    sink.script([Answer::Status(503), Answer::Accept]);
+    project.table_csv("users", "user_id,score\nu1,5\nu2,2\n");
+    project.run_exits(1, &[]);
+    let last = sink.requests().pop().unwrap().messages();
+    let went = last[0]["traits"]["email"].as_str().unwrap();
+    let stays = TWO_EMAILS.lines().find(|line| !line.contains(went)).unwrap();
+    project.emails_csv(&format!("{stays}\n")).table_csv("users", "user_id,score\nu1,1\nu2,2\n");
+    project.run(&[]);
+    assert_eq!(sink.remote().facts()[&fact("u1")], json!(1));
+}
+
+/// The fact that [`shop`]'s trait model states of a user.
+fn fact(user: &str) -> (String, String) {
+    (format!("user {user}"), "identify score".to_owned())
 }
