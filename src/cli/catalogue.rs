@@ -58,7 +58,7 @@ fn unknown(kind: &str) -> Finding {
 }
 
 fn overview(entries: &[&Entry]) -> String {
-    let head = ["TYPE", "MODE", "CALLS", "MATURITY", "SENDS"];
+    let head = ["type", "mode", "calls", "maturity", "sends"];
     let rows = entries.iter().map(|entry| {
         let spec = entry.spec;
         vec![

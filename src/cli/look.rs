@@ -79,7 +79,7 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
         context.printer.json(&all)?;
         return Ok(0);
     }
-    let head = ["SYNC", "DELIVERED", "REJECTED", "UNSETTLED", "LAST SENT", "NEXT"];
+    let head = ["sync", "delivered", "rejected", "unsettled", "last sent", "next"];
     let rows = all.iter().map(|status| {
         vec![
             status.sync.clone(),
@@ -104,16 +104,16 @@ pub(super) fn history(context: &Context, arguments: &History) -> Result<u8, Fail
         return Ok(0);
     }
     let head = [
-        "RUN",
-        "AS OF",
-        "SYNC",
-        "ENTERED",
-        "EXITED",
-        "CHANGED",
-        "DELIVERED",
-        "REJECTED",
-        "PENDING",
-        "EXIT",
+        "run",
+        "as of",
+        "sync",
+        "entered",
+        "exited",
+        "changed",
+        "delivered",
+        "rejected",
+        "pending",
+        "exit",
     ];
     context.printer.print(&table(&head, runs.iter().flat_map(run_rows)))?;
     Ok(0)
@@ -150,7 +150,7 @@ pub(super) async fn rejected(context: &Context, arguments: &Rejected) -> Result<
         context.printer.print("no rows are rejected")?;
         return Ok(0);
     }
-    let head = ["SYNC", "SUBJECT", "EMAIL", "SINCE", "TIMES", "AGAIN", "REASON"];
+    let head = ["sync", "subject", "email", "since", "times", "again", "reason"];
     let text = table(
         &head,
         rows.iter().map(|row| {

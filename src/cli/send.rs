@@ -147,15 +147,15 @@ fn say(context: &Context, findings: &[Finding]) {
 
 fn run_table(syncs: &[SyncRecord]) -> String {
     let head = [
-        "SYNC",
-        "ENTERED",
-        "EXITED",
-        "CHANGED",
-        "RESYNCED",
-        "UNCHANGED",
-        "DELIVERED",
-        "REJECTED",
-        "PENDING",
+        "sync",
+        "entered",
+        "exited",
+        "changed",
+        "resynced",
+        "unchanged",
+        "delivered",
+        "rejected",
+        "pending",
         "",
     ];
     table(
@@ -208,7 +208,7 @@ pub(super) async fn plan(context: &Context, arguments: Plan) -> Result<u8, Failu
 
 fn plan_text(syncs: &[PlannedSync], as_of: DateTime<Utc>) -> String {
     let head =
-        ["SYNC", "ENTERED", "EXITED", "CHANGED", "RESYNCED", "UNCHANGED", "REQUESTS", "TIME", ""];
+        ["sync", "entered", "exited", "changed", "resynced", "unchanged", "requests", "time", ""];
     let mut text = table(
         &head,
         syncs.iter().map(|sync| {

@@ -29,6 +29,8 @@ pub struct Comparison<'a> {
     pub delivered: &'a DeliveredFiles,
     pub reading: Reading,
     pub run: &'a str,
+    /// See [`Labelling::origin`].
+    pub origin: &'a str,
     pub now: DateTime<Utc>,
     pub retry_rejected: bool,
 }
@@ -138,6 +140,7 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let labelling = Labelling {
         sync: &records.sync,
         run: comparison.run,
+        origin: comparison.origin,
         now: comparison.now,
         retry_rejected: comparison.retry_rejected,
     };

@@ -112,6 +112,7 @@ impl Shop {
             delivered: &self.files,
             reading: Reading::Normal,
             run: &format!("run{:04}", self.steps),
+            origin: &format!("run{:04}", self.steps - 1),
             now: now(),
             retry_rejected: retry,
         };

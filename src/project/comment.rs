@@ -93,8 +93,18 @@ pub(super) fn marker(text: &str, comment: &Comment) -> Marker {
     let line = line.split('#').next().unwrap_or_default().trim_end();
     let at = comment.body.start + start;
     let span = at..at + line.len();
-    if !line.starts_with('[') || !line.ends_with(']') {
+    if !line.starts_with('[') {
         return Marker::None;
+    }
+    if !line.ends_with(']') {
+        // Meant as a header; what is wrong with it is for the TOML parser to say.
+        let word = line.trim_start_matches(['[', ' ', '\t']);
+        let word: String = word.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+        return match word.as_str() {
+            "trait" => Marker::Header(ModelKind::Trait, span),
+            "audience" => Marker::Header(ModelKind::Audience, span),
+            _ => Marker::None,
+        };
     }
     let word = line.trim_matches(['[', ']', ' ', '\t']);
     let single = line.matches('[').count() == 1 && line.matches(']').count() == 1;

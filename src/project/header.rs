@@ -87,7 +87,10 @@ fn usable_key(document: &Document, name: &str, span: Option<Range<usize>>) -> Op
 fn header(document: &Document, kind: ModelKind, destinations: &BTreeSet<String>) -> Header {
     let text = &document.source().text;
     let mut comments = comments(text);
-    let Some(first) = comments.next() else { return Header::default() };
+    let Some(first) = comments.next() else {
+        report_missing(document, kind);
+        return Header::default();
+    };
     match marker(text, &first) {
         Marker::Header(written, span) => {
             if written != kind {
@@ -100,7 +103,9 @@ fn header(document: &Document, kind: ModelKind, destinations: &BTreeSet<String>)
             Header::default()
         }
         Marker::None => {
-            warn_of_a_later_header(document, comments);
+            if !report_later(document, comments) {
+                report_missing(document, kind);
+            }
             Header::default()
         }
     }
@@ -187,20 +192,32 @@ fn report_unclosed(document: &Document, comment: &Comment) {
     );
 }
 
-fn warn_of_a_later_header(document: &Document, mut rest: impl Iterator<Item = Comment>) {
+/// A header that stands too late; whether there is one.
+fn report_later(document: &Document, mut rest: impl Iterator<Item = Comment>) -> bool {
     let text = &document.source().text;
     let later = rest.find_map(|comment| match marker(text, &comment) {
         Marker::Header(_, span) => Some(span),
         _ => None,
     });
-    if later.is_some() {
+    let found = later.is_some();
+    if found {
         document.report(
-            Finding::warning("H06", "a header that is not in the file's first comment is not read")
+            Finding::error("H06", "a header that is not in the file's first comment is not read")
                 .at(document.source(), later)
                 .label("not read")
                 .hint("move it to the top of the file"),
         );
     }
+    found
+}
+
+fn report_missing(document: &Document, kind: ModelKind) {
+    let kind = kind.as_str();
+    document.report(
+        Finding::error("H07", "a model starts with a header, and this file has none")
+            .at(document.source(), None)
+            .hint(format!("start the file with `/*`, `[{kind}]`, `sync = [\"…\"]` and `*/`")),
+    );
 }
 
 #[cfg(test)]

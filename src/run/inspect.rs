@@ -348,7 +348,8 @@ pub fn reset(
     }
     let holder = Holder { pid: std::process::id(), command: command.to_owned(), since: now };
     let _lock = Lock::acquire(&store, &holder)?;
-    SyncState::erase(&store, sync)?;
+    let run = RunId::new(now, RunRecord::latest(&store)?.as_ref());
+    SyncState::erase(&store, sync, &run)?;
     Ok(())
 }
 

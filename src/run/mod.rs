@@ -192,7 +192,7 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
     let prepared = prepare(project, limits(project, &scratch, as_of)).await?;
     let chosen = choose(&prepared, request)?;
     let mut findings = warnings(&prepared);
-    let mut passages = open(&prepared, &store, &chosen, request)?;
+    let mut passages = open(&prepared, &store, &chosen, (&run, request))?;
     findings.extend(deliver::recover(&prepared, &mut passages, request).await?);
     let mut report = Report {
         record: RunRecord {
@@ -261,7 +261,7 @@ fn open(
     prepared: &Prepared<'_>,
     store: &Store,
     chosen: &[plan::Sync],
-    request: &Request,
+    (run, request): (&RunId, &Request),
 ) -> Result<Vec<Passage>, Refused> {
     let mut passages = Vec::new();
     for sync in chosen {
@@ -269,7 +269,7 @@ fn open(
         if request.baseline {
             // A baseline is how a damaged state is mended, so it is not read first.
             if SyncState::open(store, &sync.name).is_err() {
-                SyncState::erase(store, &sync.name)?;
+                SyncState::erase(store, &sync.name, run)?;
             }
         }
         passages.push(Passage {
@@ -350,6 +350,7 @@ impl Passage {
             delivered,
             reading: self.reading(request),
             run: run.as_str(),
+            origin: &self.state.origin()?,
             now: request.now,
             retry_rejected: request.retry_rejected,
         };
@@ -449,7 +450,7 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
     let as_of = request.as_of.unwrap_or(request.now);
     let prepared = prepare(project, limits(project, &scratch, as_of)).await?;
     let chosen = choose(&prepared, request)?;
-    let mut passages = open(&prepared, &store, &chosen, request)?;
+    let mut passages = open(&prepared, &store, &chosen, (&run, request))?;
     let models: BTreeSet<String> = chosen.iter().map(|sync| sync.model.clone()).collect();
     engine::prepare(&prepared.lake).await?;
     for model in prepared.lake.closure(&models) {

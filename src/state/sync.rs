@@ -174,6 +174,13 @@ impl SyncState {
         StateError::Damaged { sync: self.sync.clone(), path: path.to_owned(), why: why.into() }
     }
 
+    /// The latest run that is, or will be, folded in: part of the ids of new transitions.
+    pub fn origin(&self) -> Result<String> {
+        let folded = || self.manifest.as_ref().map(|manifest| manifest.folded.clone());
+        let latest = self.unfolded()?.pop().map(|run| run.to_string()).or_else(folded);
+        Ok(latest.unwrap_or_default())
+    }
+
     pub fn sync(&self) -> &str {
         &self.sync
     }
@@ -366,25 +373,33 @@ impl SyncState {
         self.write_json("remote.json", remote)
     }
 
-    /// Forgets everything that was delivered; the next run sends all. The remote list stays known.
-    pub fn reset(&mut self) -> Result<()> {
+    /// Forgets everything that was delivered; the next run sends all, under ids of its own. The remote
+    /// list stays known.
+    fn reset(&mut self, run: &RunId) -> Result<()> {
         for name in self.store.list(&self.folder)? {
             if name != "remote.json" {
                 self.store.remove(&self.folder.join(name))?;
             }
         }
-        self.manifest = None;
+        let manifest = Manifest {
+            format: FORMAT,
+            sync: self.sync.clone(),
+            folded: run.to_string(),
+            ..Manifest::default()
+        };
+        self.write_manifest(&manifest)?;
+        self.manifest = Some(manifest);
         Ok(())
     }
 
-    /// Removes whatever is there without reading it: for a state that is damaged.
-    pub fn erase(store: &Store, sync: &str) -> Result<()> {
+    /// Forgets whatever was delivered without reading it: it may be damaged.
+    pub fn erase(store: &Store, sync: &str, run: &RunId) -> Result<()> {
         let mut state = Self {
             store: store.clone(),
             folder: store.path(&format!("syncs/{sync}")),
             sync: sync.to_owned(),
             manifest: None,
         };
-        state.reset()
+        state.reset(run)
     }
 }
