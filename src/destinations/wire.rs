@@ -289,13 +289,13 @@ fn everything_that_is_wrong_is_told_at_once() {
                     signature = { algorithm = \"sha256\" }\nheaders = { A = 5 }\n";
     assert_snapshot!(told(&configured(settings).err().unwrap()), @r#"
     D02 destination `crm` has no option `rate_limt` (3) did you mean `rate_limit`?
-    D03 option `batch_size` of destination `crm` is not usable: expected a whole number of at least 1 (0) -
+    D03 option `batch_size` of destination `crm` is not usable: expected a whole number of at least 1 (0) `muster destinations webhook` shows every option and an example
     D02 destination `crm` has no option `retry.atempts` ({ atempts = 3 }) did you mean `attempts`?
-    D03 option `timeout` of destination `crm` is not usable: expected a length of time such as "30s", "10m" or "6h" (30) -
-    D03 option `headers.A` of destination `crm` is not usable: expected a string ({ A = 5 }) -
+    D03 option `timeout` of destination `crm` is not usable: expected a length of time such as "30s", "10m" or "6h" (30) `muster destinations webhook` shows every option and an example
+    D03 option `headers.A` of destination `crm` is not usable: expected a string ({ A = 5 }) `muster destinations webhook` shows every option and an example
     D03 option `method` of destination `crm` is not usable: expected one of `POST`, `PUT`, `PATCH` ("PSOT") did you mean `POST`?
-    D03 option `signature` of destination `crm` is not usable: missing field `secret` ({ algorithm = "sha256" }) -
-    D03 option `url` of destination `crm` is not usable: expected an http or https address without user and password, such as "https://example.com/hook" ("example.com") -
+    D03 option `signature` of destination `crm` is not usable: missing field `secret` ({ algorithm = "sha256" }) `muster destinations webhook` shows every option and an example
+    D03 option `url` of destination `crm` is not usable: expected an http or https address without user and password, such as "https://example.com/hook" ("example.com") `muster destinations webhook` shows every option and an example
     "#);
 }
 
@@ -314,11 +314,11 @@ fn what_is_missing_or_impossible_is_told() {
     assert_snapshot!(findings, @r#"
     D01 destination `crm` is of type `webhok`, which does not exist ("webhok") did you mean `webhook`?
     D06 destination `s` lacks its option `write_key` ("segment") `muster destinations segment` shows a working example
-    D03 option `region` of destination `s` is not usable: expected `us` or `eu` ("mars") -
+    D03 option `region` of destination `s` is not usable: expected `us` or `eu` ("mars") `muster destinations segment` shows every option and an example
     D03 option `batch_size` of destination `s` is 3000; Segment takes at most 2500 messages (3000) write `batch_size = 2500` or less
     D03 option `data_plane_url` of destination `r` is missing ("rudderstack") write `data_plane_url = "https://…"`
     D02 destination `f` has no option `rate_limit` (3) -
-    D03 option `headers` of destination `w` names `Host`, which follows from the request itself ({ Host = "a" }) -
+    D03 option `headers` of destination `w` names `Host`, which follows from the request itself ({ Host = "a" }) `muster destinations webhook` shows every option and an example
     "#);
 }
 

@@ -68,11 +68,16 @@ impl Session {
     /// A session for merges of sorted files: one partition, no hash joins, same memory and time.
     #[must_use]
     pub fn ordered(&self) -> Self {
-        let mut config = config(1);
-        config.options_mut().optimizer.prefer_hash_join = false;
-        config.options_mut().optimizer.repartition_joins = false;
-        config.options_mut().optimizer.repartition_file_scans = false;
-        config.options_mut().optimizer.enable_dynamic_filter_pushdown = false;
+        // DataFusion plans merge joins for two or more partitions only; nothing is partitioned.
+        let mut config = config(2);
+        let optimizer = &mut config.options_mut().optimizer;
+        optimizer.prefer_hash_join = false;
+        optimizer.repartition_joins = true;
+        optimizer.repartition_file_scans = false;
+        optimizer.repartition_aggregations = false;
+        optimizer.repartition_sorts = false;
+        optimizer.enable_round_robin_repartition = false;
+        optimizer.enable_dynamic_filter_pushdown = false;
         let context = SessionContext::new_with_config_rt(config, self.context.runtime_env());
         Self { context, limits: self.limits.clone() }
     }

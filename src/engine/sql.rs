@@ -123,6 +123,8 @@ fn syntax(source: &Source, error: &DataFusionError) -> Finding {
     let text = unwrapped(text);
     let place = position(&text);
     let span = place.map(|(line, column)| word_at(source, line, column));
+    // Where the text ends too early there is no word to point at but the last one.
+    let span = span.filter(|span| !span.is_empty()).or_else(|| last_word(source));
     let fact = text.split(" at Line:").next().unwrap_or(&text).to_owned();
     Finding::error("Q02", format!("SQL cannot be parsed: {fact}"))
         .at(source, span)
@@ -143,6 +145,12 @@ fn position(text: &str) -> Option<(u64, u64)> {
     let (line, rest) = rest.split_once(", Column: ")?;
     let digits = rest.chars().take_while(char::is_ascii_digit).collect::<String>();
     Some((line.trim().parse().ok()?, digits.parse().ok()?))
+}
+
+fn last_word(source: &Source) -> Option<Range<usize>> {
+    let end = source.text.trim_end().len();
+    let start = source.text[..end].rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    (start < end).then_some(start..end)
 }
 
 fn word_at(source: &Source, line: u64, column: u64) -> Range<usize> {

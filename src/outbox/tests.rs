@@ -35,7 +35,7 @@ async fn rows_go_through_their_states() {
     let replay = replay(folder.path(), ROWS).unwrap();
     assert_eq!(replay.rows[..3], [RowState::Acknowledged; 3]);
     assert_eq!(replay.rows[3], RowState::Rejected);
-    assert_eq!(replay.rows[4], RowState::Pending);
+    assert_eq!(replay.rows[4], RowState::Withdrawn);
     assert_eq!(replay.rows[5..10], [RowState::Unsettled; 5]);
     assert_eq!(replay.rows[10..20], [RowState::Pending; 10]);
     assert_eq!(replay.reasons, [(3, "no".to_owned())].into());

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Refused;
-use super::prepare::{Prepared, Scratch, limits, prepare, stopping};
+use super::prepare::{Concern, Prepared, Scratch, limits, prepare, stopping};
 use crate::delivery::{Session, Surroundings, Terms};
 use crate::destinations::{self, FieldKind};
 use crate::engine::{self, DeliveredFiles};
@@ -99,7 +99,7 @@ pub async fn preview(
 
 /// Findings of destinations do not matter to who only looks.
 fn refuse_wrong(prepared: &Prepared<'_>) -> Result<(), Refused> {
-    let wrong = stopping(prepared.findings.clone(), None);
+    let wrong = stopping(prepared.findings.clone(), Concern::None);
     if wrong.is_empty() { Ok(()) } else { Err(Refused { findings: wrong }) }
 }
 
@@ -356,7 +356,7 @@ pub fn reset(
 /// Proves the credentials of one configured destination.
 pub async fn test_destination(project: &Project, name: &str) -> Result<(), Refused> {
     let used = BTreeSet::from([name.to_owned()]);
-    let wrong = stopping(project.findings.clone(), Some(&used));
+    let wrong = stopping(project.findings.clone(), Concern::Only(&used));
     if !wrong.is_empty() {
         return Err(Refused { findings: wrong });
     }

@@ -25,7 +25,7 @@ pub use inspect::{
     Answer, RejectedRow, Status, check, history, preview, query, rejected, reset, status,
     test_destination,
 };
-use prepare::{Prepared, Scratch, limits, prepare, records, stopping};
+use prepare::{Concern, Prepared, Scratch, limits, prepare, records, stopping};
 
 /// What to run and how.
 #[derive(Clone)]
@@ -242,11 +242,14 @@ async fn cancelled(cancel: &mut watch::Receiver<bool>) {
 /// The syncs that are asked for; refuses when anything they need is wrong.
 fn choose(prepared: &Prepared<'_>, request: &Request) -> Result<Vec<plan::Sync>, Refused> {
     let selected = plan::select(&prepared.syncs, &request.select);
-    let used: BTreeSet<String> = match (&selected, request.select.is_empty()) {
-        (Ok(syncs), false) => syncs.iter().map(|sync| sync.destination.clone()).collect(),
-        _ => prepared.lake.project().destinations.keys().cloned().collect(),
+    let used: Option<BTreeSet<String>> = match &selected {
+        Ok(syncs) if !request.select.is_empty() => {
+            Some(syncs.iter().map(|sync| sync.destination.clone()).collect())
+        }
+        _ => None,
     };
-    let wrong = stopping(prepared.findings.clone(), Some(&used));
+    let concern = used.as_ref().map_or(Concern::All, Concern::Only);
+    let wrong = stopping(prepared.findings.clone(), concern);
     if !wrong.is_empty() {
         return Err(Refused { findings: wrong });
     }

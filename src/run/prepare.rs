@@ -200,12 +200,21 @@ pub(super) fn records(prepared: &Prepared<'_>, sync: &Sync) -> Option<Records> {
     })
 }
 
-/// Errors that stop what is asked for: those of destinations nobody selected do not.
-pub(super) fn stopping(findings: Vec<Finding>, used: Option<&BTreeSet<String>>) -> Vec<Finding> {
-    let stops = |finding: &Finding| match (&finding.destination, used) {
-        (Some(destination), Some(used)) => used.contains(destination),
-        (Some(_), None) => false,
-        (None, _) => true,
+/// Whose destinations matter to what is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Concern<'a> {
+    All,
+    Only(&'a BTreeSet<String>),
+    /// Nothing is sent.
+    None,
+}
+
+/// Errors that stop what is asked for: those of destinations that do not matter do not.
+pub(super) fn stopping(findings: Vec<Finding>, concern: Concern<'_>) -> Vec<Finding> {
+    let stops = |finding: &Finding| match (&finding.destination, concern) {
+        (Some(destination), Concern::Only(used)) => used.contains(destination),
+        (Some(_), Concern::None) => false,
+        (Some(_), Concern::All) | (None, _) => true,
     };
     let findings: Vec<Finding> = findings.into_iter().filter(stops).collect();
     if findings.iter().any(Finding::is_error) { findings } else { Vec::new() }

@@ -209,7 +209,7 @@ fn a_header_that_cannot_be_is_refused() {
     assert_refused(vec![
         header("broken toml", "[audience\nsync = [\"crm\"]", &[]),
         header("unknown key", "[audience]\nsink = [\"crm\"]", &["sink", "`sync`"]),
-        header("unknown section", "[audiense]\nsync = [\"crm\"]", &["audiense", "`audience`"]),
+        header("unknown section", "[audiense]\nsync = [\"crm\"]", &["audiense", "`[audience]`"]),
         case("no header", &["queries/audiences/bad.sql", "hint:"], |project| {
             project.file("queries/audiences/bad.sql", ADULTS);
         }),

@@ -54,7 +54,8 @@ fn marked(finding: &Finding) -> &str {
     &place.source.text[place.span.clone().unwrap()]
 }
 
-const MODEL: &str = "SELECT user_id FROM orders";
+const MODEL: &str = "/*[trait]*/ SELECT user_id FROM orders";
+const AUDIENCE: &str = "/*[audience]*/ SELECT user_id FROM orders";
 const CRM: &str = "[destinations.crm]\ntype = 'webhook'\n";
 
 #[test]
@@ -258,7 +259,7 @@ fn everything() -> Folder {
         .with("models/account_members.sql", "SELECT 2")
         .with("models/suppressed.sql", "SELECT 3")
         .with("models/traits/revenue.sql", format!("\u{feff}{DETAILED}"))
-        .with("models/audiences/First time.sql", MODEL)
+        .with("models/audiences/First time.sql", AUDIENCE)
         .with("models/audiences/z.sql", "/*[audience]\nsync = {to='ads', guard = false}*/ SELECT 1")
 }
 
