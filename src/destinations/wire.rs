@@ -25,7 +25,9 @@ async fn requests(settings: &str) -> String {
 }
 
 fn webhook(more: &str) -> String {
-    format!("[destinations.crm]\ntype = \"webhook\"\nurl = \"https://example.com/hook?a=1\"\n{more}")
+    format!(
+        "[destinations.crm]\ntype = \"webhook\"\nurl = \"https://example.com/hook?a=1\"\n{more}"
+    )
 }
 
 fn reason(reason: &str) -> String {
@@ -93,7 +95,8 @@ async fn webhook_batch() {
 #[tokio::test]
 async fn webhook_array() {
     let made = configured(&webhook("batch_format = \"array\"")).unwrap();
-    let wire = made.rehearse(&batch([track("u_1", Change::Entered), track("u_2", Change::Exited)])).await;
+    let wire =
+        made.rehearse(&batch([track("u_1", Change::Entered), track("u_2", Change::Exited)])).await;
     assert_snapshot!(wire, @r#"
     POST https://example.com/hook?a=1
     content-type: application/json
