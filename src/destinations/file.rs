@@ -19,6 +19,7 @@ use super::{
 use crate::delivery::Session;
 use crate::engine::{MessageRow, messages_to_parquet};
 use crate::finding::Finding;
+use crate::message::Part;
 use crate::record::Call;
 
 pub(super) const ENTRY: Entry =
@@ -147,7 +148,7 @@ impl Folder {
 
     /// Named after the batch's first row, so that a repeated batch takes the place of the first try.
     fn rows(&self, opened: &Opened, batch: &Batch) -> PathBuf {
-        let row = batch.messages()[0].parts().next().map_or(0, |part| part.row_number());
+        let row = batch.messages()[0].parts().next().map_or(0, Part::row_number);
         self.path.join(format!("{}.{row:010}.parquet", opened.stem))
     }
 }

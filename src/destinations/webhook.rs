@@ -15,7 +15,7 @@ use url::Url;
 
 use self::options::BatchFormat;
 use self::signature::Signature;
-use super::raw::{Envelope, Identity, enclose};
+use super::raw::{Envelope, Identity, enclose, hex};
 use super::{Batch, Delivery, Destination, Fault, Remote};
 use crate::delivery::{Request, Session};
 
@@ -75,5 +75,5 @@ fn idempotency_key(batch: &Batch) -> String {
     for message in batch.messages() {
         hash.update(message.id().to_string());
     }
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..16])
 }

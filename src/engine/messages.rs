@@ -53,8 +53,7 @@ pub enum MessagesError {
     Write(#[source] ParquetError),
 }
 
-/// A complete Parquet file: message_id, type, timestamp, user_id, group_id, event, email, traits,
-/// properties, context.
+/// A complete Parquet file with one row per message and one column per field of [`MessageRow`].
 pub fn messages_to_parquet(messages: &[MessageRow<'_>]) -> Result<Vec<u8>, MessagesError> {
     let batch = columns(messages).map_err(MessagesError::Columns)?;
     write(&batch).map_err(MessagesError::Write)

@@ -7,6 +7,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 
 use crate::destinations::Secret;
+use crate::destinations::raw::hex;
 
 /// `signature = { … }` as it is written.
 #[derive(Debug, Deserialize)]
@@ -41,9 +42,6 @@ pub(super) struct Signature {
 impl Signature {
     pub(super) fn new(options: SignatureOptions) -> Result<Self, String> {
         let SignatureOptions { secret, algorithm, header, timestamp_header } = options;
-        if secret.expose().is_empty() {
-            return Err("has an empty `secret`".into());
-        }
         let header = header.unwrap_or_else(|| "X-Signature".into());
         let timestamp_header = timestamp_header.unwrap_or_else(|| "X-Timestamp".into());
         for name in [&header, &timestamp_header] {
@@ -77,7 +75,7 @@ fn authenticate<M: Mac + KeyInit>(key: &[u8], pieces: &[&[u8]]) -> String {
     for piece in pieces {
         mac.update(piece);
     }
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&mac.finalize().into_bytes())
 }
 
 #[cfg(test)]
