@@ -107,6 +107,10 @@ impl Core {
         lock(&self.captured).clone()
     }
 
+    pub(super) fn captured_count(&self) -> usize {
+        lock(&self.captured).len()
+    }
+
     pub(super) fn capture(&self, captured: impl FnOnce(&Redactor) -> Captured) {
         if self.capture_limit == 0 {
             return;

@@ -52,8 +52,9 @@ impl Gate {
         };
         // A century is as good as for ever and can be added.
         let until = now + chosen.min(Duration::from_hours(24 * 36_500));
-        state.until = state.until.max(Some(until));
-        until.max(state.until.unwrap_or(until))
+        drop(state);
+        self.close_until(until);
+        self.closed_until().unwrap_or(until)
     }
 
     /// A request sent at `sent` was taken: the next pause is a short one again.

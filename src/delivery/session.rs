@@ -47,8 +47,16 @@ pub struct Surroundings {
 #[derive(Debug, Clone)]
 pub struct Session {
     pub(super) core: Arc<Core>,
-    /// Whether anything sent through this handle may have had an effect there.
-    exposed: Arc<AtomicBool>,
+    effect: Arc<Effect>,
+}
+
+/// What may have happened over there because of what was sent through one handle.
+#[derive(Debug, Default)]
+struct Effect {
+    /// Something was taken, or may have been.
+    any: AtomicBool,
+    /// Some try had no clear answer, whatever a later one said.
+    unclear: AtomicBool,
 }
 
 /// A request as it would have gone over the wire, without its secrets.
@@ -99,22 +107,31 @@ impl Session {
     }
 
     fn over(core: Core) -> Self {
-        Self { core: Arc::new(core), exposed: Arc::default() }
+        Self { core: Arc::new(core), effect: Arc::default() }
     }
 
     /// A handle that remembers for itself whether something may have arrived.
     pub(super) fn fresh(&self) -> Self {
-        Self { core: Arc::clone(&self.core), exposed: Arc::default() }
+        Self { core: Arc::clone(&self.core), effect: Arc::default() }
     }
 
     /// Whether anything sent through this handle may have had an effect there.
     pub(super) fn may_have_arrived(&self) -> bool {
-        self.exposed.load(Ordering::Acquire)
+        self.effect.any.load(Ordering::Acquire)
+    }
+
+    /// Whether some try through this handle had no clear answer, whatever a later one said.
+    pub(super) fn is_unclear(&self) -> bool {
+        self.effect.unclear.load(Ordering::Acquire)
     }
 
     /// What was captured so far, redacted.
     pub fn captured(&self) -> Vec<Captured> {
         self.core.captured()
+    }
+
+    pub(super) fn captured_count(&self) -> usize {
+        self.core.captured_count()
     }
 
     /// `text` without any of the destination's secrets.
@@ -132,9 +149,8 @@ impl Session {
         self.core.capture(|redactor| redactor.request(&request));
         let mut trial = Trial::new(self.core.terms.common.retry, request.repeatable);
         let result = self.core.tried(&request, &mut trial).await;
-        let effective = !request.method.is_safe();
-        if effective && (result.is_ok() || trial.may_have_arrived()) {
-            self.exposed.store(true, Ordering::Release);
+        if !request.method.is_safe() {
+            self.note(result.is_ok(), trial.may_have_arrived());
         }
         result.map_err(|fault| self.core.redactor.fault(trial.given_up(fault)))
     }
@@ -159,6 +175,11 @@ impl Session {
         self.core.on_file(path, Bytes::new(), trim).await.map_err(|(fault, _)| fault)
     }
 
+    fn note(&self, taken: bool, unclear: bool) {
+        self.effect.any.fetch_or(taken || unclear, Ordering::AcqRel);
+        self.effect.unclear.fetch_or(unclear, Ordering::AcqRel);
+    }
+
     async fn write(
         &self,
         method: &str,
@@ -176,8 +197,7 @@ impl Session {
             return self.core.pretended();
         }
         let result = self.core.on_file(path, bytes, write).await;
-        let untouched = matches!(result, Err((_, false)));
-        self.exposed.fetch_or(!untouched, Ordering::AcqRel);
+        self.note(result.is_ok(), matches!(result, Err((_, true))));
         result.map_err(|(fault, _)| self.core.redactor.fault(fault))
     }
 }

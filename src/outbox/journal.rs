@@ -121,6 +121,12 @@ impl Journal {
             .unwrap_or_else(|_| Err(self.stopped()))
     }
 
+    /// Behaves as if the disk were full from now on.
+    #[cfg(test)]
+    pub(crate) fn break_for_test(&self) {
+        lock(&self.shared.segment).break_for_test();
+    }
+
     fn stopped(&self) -> JournalError {
         let path = lock(&self.shared.segment).path().to_owned();
         let source = std::io::Error::other("the journal's writer has stopped");

@@ -104,6 +104,11 @@ impl Segment {
         self.broken()
     }
 
+    #[cfg(test)]
+    pub(super) fn break_for_test(&mut self) {
+        let _ = self.fail(&io::Error::from(io::ErrorKind::StorageFull));
+    }
+
     /// The error that every caller gets from now on.
     pub(super) fn broken(&self) -> JournalError {
         let source = match &self.failure {
