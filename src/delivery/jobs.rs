@@ -148,8 +148,14 @@ pub(super) async fn polled(
         }
         match destination.settle(session, job, rows).await {
             Ok(Settlement::Running { poll_after }) => pause = poll_after.max(SHORTEST_PAUSE),
-            Ok(Settlement::Done(outcomes)) if outcomes.len() == rows => return Ok(outcomes),
-            Ok(Settlement::Done(outcomes)) => return Err(uncovered(rows, outcomes.len())),
+            Ok(Settlement::Done(receipt)) => {
+                let outcomes = receipt.into_outcomes();
+                return if outcomes.len() == rows {
+                    Ok(outcomes)
+                } else {
+                    Err(uncovered(rows, outcomes.len()))
+                };
+            }
             Err(fault) if is_final(&fault) => return Err(fault),
             Err(_) => {}
         }

@@ -1,7 +1,7 @@
 //! Asynchronous jobs: submitted, asked after, settled in this run or the next.
 
 use super::*;
-use crate::destinations::Outcome;
+use crate::destinations::{Outcome, Receipt};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -19,9 +19,9 @@ fn slow(questions: usize) -> Fake {
             if *asked < questions {
                 return Ok(Settlement::Running { poll_after: MINUTE });
             }
-            let mut outcomes = vec![Outcome::Delivered; rows];
-            outcomes[1] = Outcome::Rejected { reason: "unknown person".into() };
-            Ok(Settlement::Done(outcomes))
+            let mut receipt = Receipt::of(rows, &Outcome::Delivered);
+            assert!(receipt.set(1, Outcome::Rejected { reason: "unknown person".into() }));
+            Ok(Settlement::Done(receipt))
         }),
         ..Fake::new(|_| Ok(Delivery::Submitted(job())))
     }

@@ -246,6 +246,7 @@ impl Outboxes {
 fn target(shape: &Shape) -> Target {
     Target {
         sync: shape.sync.clone(),
+        run: "run".into(),
         model_key: shape.model_key.clone(),
         model_name: shape.model_key.clone(),
         list: None,
