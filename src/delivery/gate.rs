@@ -43,7 +43,7 @@ impl Gate {
         let mut state = self.state();
         let chosen = match (retry_after, state.pause) {
             (Some(asked), _) => asked,
-            (None, Some((_, at))) if sent < at => Duration::ZERO,
+            (None, Some((_, at))) if sent <= at => Duration::ZERO,
             (None, last) => {
                 let doubled = last.map_or(FIRST_PAUSE, |(pause, _)| (pause * 2).min(LONGEST_PAUSE));
                 state.pause = Some((doubled, now));
@@ -60,7 +60,7 @@ impl Gate {
     /// A request sent at `sent` was taken: the next pause is a short one again.
     pub(super) fn passed(&self, sent: Instant) {
         let mut state = self.state();
-        if state.pause.is_some_and(|(_, at)| sent >= at) {
+        if state.pause.is_some_and(|(_, at)| sent > at) {
             state.pause = None;
         }
     }

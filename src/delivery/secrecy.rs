@@ -90,7 +90,8 @@ fn in_url(secret: &str) -> String {
 
 fn in_json(secret: &str) -> String {
     let quoted = serde_json::to_string(secret).unwrap_or_default();
-    quoted.trim_matches('"').to_owned()
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(secret).to_owned()
 }
 
 #[cfg(test)]

@@ -102,7 +102,13 @@ impl Session {
 
     /// Answers from a script and captures everything.
     pub fn scripted(terms: &Terms, replies: Vec<Reply>) -> Self {
-        let transport = Transport::Scripted(std::sync::Mutex::new(replies.into()));
+        Self::scripted_slowly(terms, replies, Duration::ZERO)
+    }
+
+    /// Answers from a script, each time after a while.
+    pub(super) fn scripted_slowly(terms: &Terms, replies: Vec<Reply>, latency: Duration) -> Self {
+        let replies = std::sync::Mutex::new(replies.into());
+        let transport = Transport::Scripted { replies, latency };
         Self::over(Core::new(terms, transport, usize::MAX, Surroundings::none()))
     }
 

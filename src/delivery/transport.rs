@@ -25,7 +25,7 @@ pub(super) enum Transport {
     /// Nothing is sent; requests are only captured.
     Rehearsal,
     /// Replies in their order, then `200`; for tests of destinations.
-    Scripted(Mutex<VecDeque<Reply>>),
+    Scripted { replies: Mutex<VecDeque<Reply>>, latency: Duration },
 }
 
 /// Why there is no reply.
@@ -62,7 +62,8 @@ impl Transport {
         match self {
             Self::Live(client) => exchange(client, request).await,
             Self::Rehearsal => Err(Failure::Rehearsed),
-            Self::Scripted(replies) => {
+            Self::Scripted { replies, latency } => {
+                tokio::time::sleep(*latency).await;
                 let mut replies = replies.lock().unwrap_or_else(PoisonError::into_inner);
                 match replies.pop_front().unwrap_or_else(|| Reply::status(200, Bytes::new())) {
                     Reply::Answer(response) => Ok(response),

@@ -65,7 +65,7 @@ impl Batch {
     /// The canonical JSON of every message, in their order; shared, so that cloning copies nothing.
     pub fn encoded(&self) -> Result<&[Bytes], Fault> {
         let all = || {
-            let mut buffer = BytesMut::new();
+            let mut buffer = BytesMut::with_capacity(512 * self.messages.len());
             self.messages.iter().map(|message| encode(message, &mut buffer)).collect()
         };
         match self.encoded.get_or_init(all) {
@@ -102,10 +102,6 @@ impl Batch {
 
 /// The canonical JSON of one message, cut from a buffer that many messages share.
 pub(crate) fn encode(message: &Message, buffer: &mut BytesMut) -> Result<Bytes, String> {
-    const SHARED: usize = 64 << 10;
-    if buffer.capacity() < 1024 {
-        buffer.reserve(SHARED);
-    }
     match serde_json::to_writer(buffer.writer(), message) {
         Ok(()) => Ok(buffer.split().freeze()),
         Err(error) => {

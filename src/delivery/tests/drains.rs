@@ -179,7 +179,7 @@ async fn a_pause_that_is_too_long_leaves_the_rest_pending() {
     assert_eq!(drained.requests, 1);
     assert_eq!(drained.elapsed, Duration::ZERO);
     let fault = drained.lanes[0].fault.as_deref().unwrap();
-    assert!(fault.contains("nothing may be sent before 1994-11-06T09:49:37Z"), "{fault}");
+    assert!(fault.contains("nothing may be sent before 1970-01-01T01:00:00Z"), "{fault}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,14 +325,17 @@ async fn a_list_that_cannot_be_opened_halts_its_sync() {
 #[tokio::test(start_paused = true)]
 async fn the_rate_is_kept_and_used_whatever_the_latency() {
     for (rate, latency) in [(8.0, 10), (50.0, 1000), (500.0, 200), (1000.0, 1000)] {
-        let seconds = 10.0;
+        let seconds = 5.0;
         let outboxes = Outboxes::numbered(Call::Track, (rate * seconds) as usize);
         let latency = Duration::from_millis(latency);
-        let fake = Arc::new(Fake { requests: 1, latency, ..Fake::new(delivered) });
-        let common =
-            Common { rate_limit: Some(rate), concurrency: Some(1024), ..common() };
-        let drained = outboxes.drain(&fake, common, vec![]).await;
-        let used = rate * seconds / (drained.elapsed.saturating_sub(latency)).as_secs_f64();
+        let fake = Arc::new(Fake { requests: 1, ..Fake::new(delivered) });
+        let common = Common { rate_limit: Some(rate), concurrency: Some(1024), ..common() };
+        let session = Session::scripted_slowly(&terms(common.clone()), vec![], latency);
+        let (_cancel, control) = control();
+        let work = outboxes.work(&fake, common);
+        let drained = drain::drain_through(session, work, control).await;
+        outboxes.prove(&drained);
+        let used = rate * seconds / drained.elapsed.saturating_sub(latency).as_secs_f64();
         assert!(used <= rate * 1.05 && used >= rate * 0.97, "{rate}/s: {used}/s");
     }
 }
