@@ -136,8 +136,7 @@ impl Queue {
         match read {
             Ok((rest, chunk)) => {
                 self.waiting.extend(chunk);
-                self.reading =
-                    rest.map(|rest| tokio::task::spawn_blocking(|| rest.chunk()));
+                self.reading = rest.map(|rest| tokio::task::spawn_blocking(|| rest.chunk()));
             }
             Err(_) => {
                 let reason = "reading the outbox failed".into();

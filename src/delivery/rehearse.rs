@@ -86,7 +86,7 @@ async fn deliver(
             Prepared::Unreadable { reason } => return Some(reason),
             Prepared::Refused { .. } => None,
         };
-        if let Some(fault) = fault.and_then(told) {
+        if let Some(fault) = fault.as_ref().and_then(told) {
             return Some(session.redact(&fault));
         }
     }

@@ -51,7 +51,7 @@ fn sent(session: &Session) -> String {
 
 fn sha256(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    super::raw::hex(&Sha256::digest(text.as_bytes()))
+    crate::digest::hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// What a platform is matched by, hashed; an empty text where the member has no such field.

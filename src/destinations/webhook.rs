@@ -15,7 +15,7 @@ use url::Url;
 
 use self::options::BatchFormat;
 use self::signature::Signature;
-use super::raw::{Envelope, Identity, enclose, hex};
+use super::raw::{Envelope, Identity, enclose};
 use super::{Batch, Delivery, Destination, Fault, Remote};
 use crate::delivery::{Request, Session};
 use crate::digest::hex;
