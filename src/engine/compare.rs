@@ -133,8 +133,16 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     } else {
         0
     };
-    let difference =
-        Difference { records, reading: comparison.reading, delivered: schema.as_deref() };
+    let doubtful = match schema.is_some() {
+        true => one(&merge, &what, "SELECT count(*) FROM delivered WHERE present IS NULL").await? > 0,
+        false => false,
+    };
+    let difference = Difference {
+        records,
+        reading: comparison.reading,
+        delivered: schema.as_deref(),
+        doubtful,
+    };
     let differing = difference.differing();
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
     if let Some(sql) = &differing {
@@ -193,7 +201,12 @@ pub(super) async fn explain(
     let table = files::table(&merge, desired, &orders).await?;
     merge.register("desired", table).map_err(failed)?;
     let schema = delivered::register(&merge, files, &orders).await?;
-    let difference = Difference { records, reading: Reading::Normal, delivered: schema.as_deref() };
+    let difference = Difference {
+        records,
+        reading: Reading::Normal,
+        delivered: schema.as_deref(),
+        doubtful: false,
+    };
     let sql = difference.differing().unwrap_or_default();
     let plan = merge.explain(&sql).await.map_err(failed)?;
     let path = session.scratch("differing.parquet");
