@@ -278,6 +278,25 @@ fn column(batch: &RecordBatch, name: &str) -> ArrowResult<ArrayRef> {
     })
 }
 
+/// How many rows of sealed changes leave as messages.
+pub fn sent_rows(path: &Path) -> Result<u64> {
+    let failed = |source: BlocksError| EngineError::Read { path: path.to_owned(), source };
+    let count = || -> std::result::Result<u64, BlocksError> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path)?)?;
+        let fields = builder.schema().fields().iter().enumerate();
+        let roots = fields.filter(|(_, field)| field.name() == "change").map(|(index, _)| index);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
+        let mut sent = 0;
+        for batch in builder.with_projection(mask).build()? {
+            let words = cast(batch?.column(0), &DataType::Utf8)?;
+            let changes = words.as_string::<i32>().iter().flatten().filter_map(Change::parse);
+            sent += changes.filter(|change| change.is_sent()).count() as u64;
+        }
+        Ok(sent)
+    };
+    count().map_err(failed)
+}
+
 /// What can go wrong while reading sealed changes.
 pub type BlocksError = Box<dyn std::error::Error + Send + Sync>;
 

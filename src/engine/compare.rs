@@ -133,15 +133,11 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     } else {
         0
     };
-    let doubtful = match schema.is_some() {
-        true => one(&merge, &what, "SELECT count(*) FROM delivered WHERE present IS NULL").await? > 0,
-        false => false,
-    };
     let difference = Difference {
         records,
         reading: comparison.reading,
         delivered: schema.as_deref(),
-        doubtful,
+        doubtful: comparison.delivered.uneven,
     };
     let differing = difference.differing();
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));

@@ -26,6 +26,8 @@ use crate::record::Change;
 pub struct DeliveredFiles {
     /// `None`: nothing was ever delivered.
     pub base: Option<PathBuf>,
+    /// The latest run did not get everything through.
+    pub uneven: bool,
 }
 
 /// Version of the layout of the file.

@@ -45,8 +45,8 @@ pub struct Difference<'a> {
     pub reading: Reading,
     /// Columns of `delivered`; `None` when nothing was ever delivered.
     pub delivered: Option<&'a Schema>,
-    /// Some record has an unknown fate: then every record of its subject is said again, since what
-    /// destinations keep of a subject is shared by its records.
+    /// Not everything arrived lately: then every record of a subject whose records disagree is said
+    /// again, since what destinations keep of a subject is shared by its records.
     pub doubtful: bool,
 }
 
@@ -223,12 +223,18 @@ impl Difference<'_> {
         }
         let (desired, doubtful) = match self.doubts() {
             true => (
-                "(SELECT e.*, u.subject IS NOT NULL AS doubtful FROM desired AS e LEFT JOIN \
-                 (SELECT DISTINCT subject FROM delivered WHERE present IS NULL) AS u \
-                 ON u.subject = e.subject)",
+                format!(
+                    "(SELECT e.*, u.subject IS NOT NULL AS doubtful FROM desired AS e \
+                     LEFT JOIN ({}) AS u ON {})",
+                    self.doubtful_subjects(delivered),
+                    match self.records.per_trait {
+                        true => "u.subject = e.subject AND u.trait = e.trait",
+                        false => "u.subject = e.subject",
+                    }
+                ),
                 "coalesce(d.doubtful, FALSE)",
             ),
-            false => ("desired", "FALSE"),
+            false => ("desired".to_owned(), "FALSE"),
         };
         let _ = write!(
             sql,
@@ -276,6 +282,23 @@ impl Difference<'_> {
         };
         format!(
             "({own}CASE WHEN p.record_key IS NOT NULL AND p.present IS NULL THEN TRUE{doubtful}{moved} ELSE {distinct} END)"
+        )
+    }
+
+    /// Subjects of whose records one has an unknown fate, or that disagree because not all of them
+    /// arrived: nobody knows what the destination holds.
+    fn doubtful_subjects(&self, delivered: &Schema) -> String {
+        let columns = if self.records.per_trait { "subject, trait" } else { "subject" };
+        let stored = self.records.columns().iter().map(|column| format!("value.{}", column.name));
+        let stored = stored.filter(|name| delivered.column_with_name(name).is_some());
+        let disagree = stored.filter(|_| self.records.compares()).map(|name| {
+            let name = quoted(&name);
+            format!(" OR count(DISTINCT {name}) + max(CASE WHEN {name} IS NULL THEN 1 ELSE 0 END) > 1")
+        });
+        format!(
+            "SELECT {columns} FROM delivered WHERE present IS DISTINCT FROM FALSE GROUP BY {columns} \
+             HAVING count(*) > count(present){}",
+            disagree.collect::<String>()
         )
     }
 

@@ -123,6 +123,8 @@ impl Shop {
 
     /// Folds with these outcomes; the fold done twice gives the same.
     async fn fold(&mut self, compared: &Compared, rows: Vec<RowState>) {
+        let arrived = rows.iter().filter(|row| **row == RowState::Acknowledged).count() as u64;
+        self.files.uneven = arrived < sent_rows(&compared.changes.path).unwrap();
         let session = Session::new(self.limits()).unwrap();
         let reasons = (0_u64..).zip(&rows).filter(|(_, state)| **state == RowState::Rejected);
         let reasons = reasons.map(|(row, _)| (row, "no".to_owned())).collect();
@@ -139,7 +141,7 @@ impl Shop {
         let merged = self.folder.path().join(format!("base{}.parquet", self.steps));
         let ordered = session.ordered();
         merge(&ordered, &self.files, &fresh, &merged, &BTreeMap::new()).await.unwrap();
-        self.files = DeliveredFiles { base: Some(merged) };
+        self.files = DeliveredFiles { base: Some(merged), uneven: self.files.uneven };
     }
 
     fn blocks(&self, compared: &Compared) -> Vec<Block> {
@@ -215,7 +217,7 @@ fn worlds() -> impl Strategy<Value = Vec<World>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_converges(

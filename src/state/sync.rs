@@ -31,6 +31,9 @@ pub struct Manifest {
     /// When changes were last sent.
     pub synced_at: Option<DateTime<Utc>>,
     pub base: Option<FileEntry>,
+    /// Some record of the latest run was not acknowledged.
+    #[serde(default)]
+    pub uneven: bool,
 }
 
 /// One file as it was when it was written.
@@ -129,6 +132,7 @@ impl SyncState {
         }
         let sha256 = Self::checksum(&path)?.unwrap_or_default();
         manifest.base = Some(FileEntry { name: BASE.into(), rows, sha256 });
+        manifest.uneven = true;
         manifest.folded = folded;
         manifest.format = FORMAT;
         Ok(())
@@ -178,7 +182,11 @@ impl SyncState {
 
     pub fn files(&self) -> DeliveredFiles {
         let base = self.manifest.as_ref().and_then(|manifest| manifest.base.as_ref());
-        DeliveredFiles { base: base.map(|base| self.folder.join(&base.name)) }
+        DeliveredFiles {
+            base: base.map(|base| self.folder.join(&base.name)),
+            // A base that is newer than its manifest does not say.
+            uneven: self.manifest.as_ref().is_none_or(|manifest| manifest.uneven),
+        }
     }
 
     /// Folder of one run's outbox.
@@ -244,6 +252,8 @@ impl SyncState {
         manifest.format = FORMAT;
         manifest.sync.clone_from(&self.sync);
         run.as_str().clone_into(&mut manifest.folded);
+        let settled = Settled::of(&replayed);
+        manifest.uneven = settled.acknowledged < engine::sent_rows(&changes)?;
         if replayed.rows.iter().any(|row| *row != crate::outbox::RowState::Pending) {
             manifest.synced_at = Some(now);
         }
@@ -251,7 +261,7 @@ impl SyncState {
         self.manifest = Some(manifest);
         drop(std::fs::remove_file(&fresh));
         self.forget_old_runs()?;
-        Ok(Settled::of(&replayed))
+        Ok(settled)
     }
 
     /// The files as they would be once every unfolded run were folded; writes to the scratch folder
@@ -272,7 +282,7 @@ impl SyncState {
                 let metadata = BTreeMap::new();
                 let ordered = session.ordered();
                 engine::merge(&ordered, &files, &fresh, &merged, &metadata).await?;
-                files = DeliveredFiles { base: Some(merged) };
+                files = DeliveredFiles { base: Some(merged), uneven: true };
             }
         }
         Ok(files)
