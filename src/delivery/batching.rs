@@ -1,8 +1,10 @@
-//! Cutting messages into batches that respect the destination's limits in rows and bytes. Runs on a
-//! blocking thread, ahead of what is sent and never far ahead of it.
+//! Cutting messages into batches that respect the destination's limits in rows and bytes. Runs on
+//! blocking threads, one chunk ahead of what is taken and never further.
+
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::merge::Merge;
 use crate::destinations::{Batch, Common, Spec, encode};
@@ -10,7 +12,7 @@ use crate::message::Message;
 
 /// Encoded messages share buffers of this size.
 const BUFFER: usize = 64 << 10;
-/// Messages handed over at once.
+/// Messages read at once.
 const CHUNK: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,31 +67,82 @@ pub(super) const fn share(encoded: &Bytes) -> usize {
     encoded.len() + 1
 }
 
-/// Prepares everything until the outbox ends or nobody listens any more.
-pub(super) fn prepare(merge: Merge, limits: Limits, sender: &mpsc::Sender<Vec<Prepared>>) {
-    let mut batcher = Batcher::new(limits);
-    let mut chunk = Vec::new();
-    let mut messages = 0;
-    for message in merge {
-        messages += 1;
-        match message {
-            Ok(message) => batcher.add(message, &mut chunk),
-            Err(reason) => {
-                batcher.finish(&mut chunk);
-                chunk.push(Prepared::Unreadable { reason });
-            }
-        }
-        if messages >= CHUNK && !chunk.is_empty() {
-            messages = 0;
-            if sender.blocking_send(std::mem::take(&mut chunk)).is_err() {
-                return;
-            }
-        }
+/// Reads and batches, a chunk at a time: blocking work that never waits for anybody, so that no
+/// thread is held while the destination is slow.
+pub(super) struct Preparation {
+    merge: Merge,
+    batcher: Batcher,
+    ended: bool,
+}
+
+/// Prepared batches in their order, read one chunk ahead.
+pub(super) struct Queue {
+    waiting: VecDeque<Prepared>,
+    reading: Option<JoinHandle<(Option<Preparation>, Vec<Prepared>)>>,
+}
+
+impl Preparation {
+    pub(super) fn new(merge: Merge, limits: Limits) -> Self {
+        Self { merge, batcher: Batcher::new(limits), ended: false }
     }
-    batcher.finish(&mut chunk);
-    if !chunk.is_empty() {
-        // Whoever stopped listening wants nothing more.
-        let _ = sender.blocking_send(chunk);
+
+    /// The next chunk, and what is left after it.
+    fn chunk(mut self) -> (Option<Self>, Vec<Prepared>) {
+        let mut chunk = Vec::new();
+        let mut messages = 0;
+        while !self.ended && (messages < CHUNK || chunk.is_empty()) {
+            messages += 1;
+            match self.merge.next() {
+                Some(Ok(message)) => self.batcher.add(message, &mut chunk),
+                Some(Err(reason)) => {
+                    self.batcher.finish(&mut chunk);
+                    chunk.push(Prepared::Unreadable { reason });
+                }
+                None => {
+                    self.batcher.finish(&mut chunk);
+                    self.ended = true;
+                }
+            }
+        }
+        ((!self.ended).then_some(self), chunk)
+    }
+}
+
+impl Queue {
+    pub(super) fn new(preparation: Preparation) -> Self {
+        let reading = Some(tokio::task::spawn_blocking(|| preparation.chunk()));
+        Self { waiting: VecDeque::new(), reading }
+    }
+
+    /// What is there, at most `most`; waits when nothing is, and is empty only at the end.
+    pub(super) async fn take(&mut self, most: usize) -> Vec<Prepared> {
+        while self.waiting.is_empty() && self.reading.is_some() {
+            self.read().await;
+        }
+        while self.waiting.len() < most
+            && self.reading.as_ref().is_some_and(JoinHandle::is_finished)
+        {
+            self.read().await;
+        }
+        let most = most.min(self.waiting.len());
+        self.waiting.drain(..most).collect()
+    }
+
+    /// Takes over the chunk that is being read and begins the next one.
+    async fn read(&mut self) {
+        let Some(reading) = &mut self.reading else { return };
+        let read = reading.await;
+        self.reading = None;
+        match read {
+            Ok((rest, chunk)) => {
+                self.waiting.extend(chunk);
+                self.reading = rest.map(|rest| tokio::task::spawn_blocking(|| rest.chunk()));
+            }
+            Err(_) => {
+                let reason = "reading the outbox failed".into();
+                self.waiting.push_back(Prepared::Unreadable { reason });
+            }
+        }
     }
 }
 

@@ -2,13 +2,13 @@
 //! batch is journaled as attempted. Runs ahead of the requests by a few batches, so that nobody waits
 //! for the disk, and never by more: what is journaled here and lost in a crash is unsettled.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use tokio::sync::mpsc;
 
-use super::batching::{Limits, Prepared, prepare};
+use super::batching::{Limits, Preparation, Prepared, Queue};
 use super::merge::Merge;
 use super::remedy::{Remedy, remedy};
 use super::session::Session;
@@ -21,8 +21,6 @@ use crate::message::Message;
 use crate::outbox::{Journal, JournalError};
 use crate::record::Call;
 
-/// Chunks of prepared batches that wait between the reading thread and here.
-const CHUNKS: usize = 4;
 /// Bounds of the number of batches that are journaled together.
 const GROUP: (usize, usize) = (8, 1024);
 
@@ -150,12 +148,7 @@ impl Feeder {
         let journals = lanes.iter().map(|lane| (lane.index, lane.journal.clone())).collect();
         let stream = Arc::new(Stream::new(indices, remote));
         let blocks = lanes.into_iter().map(|lane| lane.blocks).collect();
-        let (sender, receiver) = mpsc::channel(CHUNKS);
-        let limits = self.limits;
-        let reading = tokio::task::spawn_blocking(move || {
-            prepare(Merge::new(blocks), limits, &sender);
-        });
-        let mut queue = Queue { receiver, waiting: VecDeque::new() };
+        let mut queue = Queue::new(Preparation::new(Merge::new(blocks), self.limits));
         while !stream.is_halted() {
             let most = self.session.core.flow.limit().clamp(GROUP.0, GROUP.1);
             let prepared = tokio::select! {
@@ -163,25 +156,11 @@ impl Feeder {
                 () = self.session.core.stopped() => return Err(Over),
             };
             if prepared.is_empty() {
-                return self.ended(reading, &stream).await;
+                return Ok(());
             }
             self.pass_on(prepared, &stream, &journals).await?;
         }
         Ok(())
-    }
-
-    /// A reading thread that died left rows unread.
-    async fn ended(
-        &self,
-        reading: tokio::task::JoinHandle<()>,
-        stream: &Stream,
-    ) -> Result<(), Over> {
-        if reading.await.is_ok() {
-            return Ok(());
-        }
-        let reason = "reading the outbox failed".into();
-        let lanes = stream.lanes.clone();
-        self.say(Supply::LanesHalted { lanes, reason, gave_up: false }).await
     }
 
     /// Journals a group as attempted, then lets it be sent.
@@ -224,28 +203,6 @@ impl Feeder {
 
     async fn say(&self, supply: Supply) -> Result<(), Over> {
         self.supply.send(supply).await.map_err(|_| Over)
-    }
-}
-
-/// Prepared batches as they come from the reading thread.
-struct Queue {
-    receiver: mpsc::Receiver<Vec<Prepared>>,
-    waiting: VecDeque<Prepared>,
-}
-
-impl Queue {
-    /// What is there, at most `most`; waits when nothing is, and is empty only at the end.
-    async fn take(&mut self, most: usize) -> Vec<Prepared> {
-        if self.waiting.is_empty() {
-            self.waiting.extend(self.receiver.recv().await.unwrap_or_default());
-        }
-        while self.waiting.len() < most
-            && let Ok(chunk) = self.receiver.try_recv()
-        {
-            self.waiting.extend(chunk);
-        }
-        let most = most.min(self.waiting.len());
-        self.waiting.drain(..most).collect()
     }
 }
 

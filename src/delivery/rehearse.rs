@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::Blocks;
-use super::batching::{Limits, Prepared, prepare};
+use super::batching::{Limits, Preparation, Prepared, Queue};
 use super::intake::grouped;
 use super::merge::Merge;
 use super::session::{Captured, Session, Terms};
@@ -80,22 +78,19 @@ async fn deliver(
     remote: &Remote,
     (merge, limits, limit): (Merge, Limits, usize),
 ) -> Option<String> {
-    let (sender, mut receiver) = mpsc::channel(1);
-    let reading = tokio::task::spawn_blocking(move || prepare(merge, limits, &sender));
-    while let Some(chunk) = receiver.recv().await {
-        for prepared in chunk {
-            let Prepared::Batch(batch) = prepared else { continue };
-            if session.captured_count() >= limit {
-                return None;
-            }
-            if let Err(fault) = destination.deliver(session, remote, &batch).await
-                && let Some(fault) = told(&fault)
-            {
-                return Some(session.redact(&fault));
-            }
+    let mut queue = Queue::new(Preparation::new(merge, limits));
+    while session.captured_count() < limit {
+        let Some(prepared) = queue.take(1).await.pop() else { break };
+        let fault = match prepared {
+            Prepared::Batch(batch) => destination.deliver(session, remote, &batch).await.err(),
+            Prepared::Unreadable { reason } => return Some(reason),
+            Prepared::Refused { .. } => None,
+        };
+        if let Some(fault) = fault.as_ref().and_then(told) {
+            return Some(session.redact(&fault));
         }
     }
-    reading.await.err().map(|_| "reading the outbox failed".into())
+    None
 }
 
 /// A fault worth telling.

@@ -71,6 +71,13 @@ impl LaneTally {
         }
     }
 
+    /// Keeps the reason, but what led to a halt is not replaced by what followed from it.
+    fn blame(&mut self, reason: &str) {
+        if self.halted.is_none() || self.fault.is_none() {
+            self.fault = Some(reason.to_owned());
+        }
+    }
+
     fn flush(&mut self) -> Result<(), JournalError> {
         let rows = std::mem::take(&mut self.acknowledging);
         let count = rows.len() as u64;
@@ -131,7 +138,7 @@ impl Tally {
     pub(super) fn withdraw(&mut self, message: &Message, reason: &str) {
         for (lane, row) in places(message) {
             self.lanes[lane].withdrawing.push(row);
-            self.lanes[lane].fault = Some(reason.to_owned());
+            self.lanes[lane].blame(reason);
             self.touch(lane);
         }
     }
@@ -139,7 +146,7 @@ impl Tally {
     /// The message may or may not be there; the journal says so already.
     pub(super) fn leave_unsettled(&mut self, message: &Message, reason: &str) {
         for (lane, _) in places(message) {
-            self.lanes[lane].fault = Some(reason.to_owned());
+            self.lanes[lane].blame(reason);
         }
     }
 

@@ -185,3 +185,72 @@ fn parquet(batch: &Batch) -> Result<Bytes, Fault> {
         .map_err(|error| unwritable(error.to_string()))?;
     messages_to_parquet(&rows).map(Bytes::from).map_err(|error| unwritable(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::delivery::{Surroundings, Terms};
+    use crate::destinations::Configured;
+    use crate::destinations::fixture::{batch, configured, identify, target, target_with, unicode};
+
+    fn folder(path: &Path, format: &str) -> (Configured, Session) {
+        let path = path.join("made/when/needed");
+        let made = configured(&format!(
+            "[destinations.files]\ntype = \"file\"\npath = '{}'\nformat = \"{format}\"\n",
+            path.display()
+        ))
+        .unwrap();
+        let terms: Terms = made.terms();
+        let surroundings = Surroundings { seed: 0, now: SystemTime::UNIX_EPOCH };
+        (made, Session::live(&terms, surroundings).unwrap())
+    }
+
+    fn files(path: &Path) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(path.join("made/when/needed")) else {
+            return Vec::new();
+        };
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = entries.map(|entry| name(entry).into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn lines_are_added_and_a_torn_one_is_cut_off() {
+        let place = tempfile::tempdir().unwrap();
+        let (made, session) = folder(place.path(), "ndjson");
+        let remote = made.destination.open(&session, &target()).await.unwrap();
+        assert_eq!(files(place.path()), [""; 0]);
+        for message in [identify(), unicode()] {
+            made.destination.deliver(&session, &remote, &batch([message])).await.unwrap();
+        }
+        assert_eq!(files(place.path()), ["vip.crm.run17.ndjson"]);
+
+        let file = place.path().join("made/when/needed/vip.crm.run17.ndjson");
+        let whole = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(whole.lines().count(), 2);
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&file)
+            .and_then(|mut file| std::io::Write::write_all(&mut file, b"{\"type\":\"ide"))
+            .unwrap();
+        let target = Target { run: "run18".into(), ..target_with(remote.0) };
+        made.destination.open(&session, &target).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), whole);
+    }
+
+    #[tokio::test]
+    async fn a_repeated_batch_takes_the_place_of_the_first_try() {
+        let place = tempfile::tempdir().unwrap();
+        let (made, session) = folder(place.path(), "parquet");
+        let remote = made.destination.open(&session, &target()).await.unwrap();
+        for _ in 0..2 {
+            let batch = batch([identify(), unicode()]);
+            made.destination.deliver(&session, &remote, &batch).await.unwrap();
+        }
+        assert_eq!(files(place.path()), ["vip.crm.run17.0000000000.parquet"]);
+    }
+}

@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
-/// A value that is never shown: not by Debug, not in logs, errors, state or transcripts.
+/// A value that is never shown: not by Debug, not in logs, errors, state or transcripts. One that was
+/// written by the user is never empty.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct Secret(String);
 
 /// What every HTTP destination takes beside its own options.
@@ -93,6 +94,17 @@ impl Secret {
     /// The value itself; for the wire only.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for Secret {
+    type Error = &'static str;
+
+    fn try_from(value: String) -> Result<Self, Self::Error> {
+        if value.is_empty() {
+            return Err("expected a text that is not empty");
+        }
+        Ok(Self(value))
     }
 }
 

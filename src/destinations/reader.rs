@@ -84,10 +84,8 @@ impl<'a> Reader<'a> {
     /// A finding about the value of one option, worded as a fact after its name.
     pub fn refuse(&self, option: &str, fact: &str) -> Finding {
         let message = format!("option `{option}` of destination `{}` {fact}", self.config.name);
-        let hint = format!(
-            "`muster destinations {}` shows every option and an example",
-            self.config.kind
-        );
+        let hint =
+            format!("`muster destinations {}` shows every option and an example", self.config.kind);
         self.place(Finding::error("D03", message).hint(hint), option)
     }
 

@@ -1,4 +1,4 @@
-//! RudderStack's HTTP API on any data plane: canonical messages as they are, in batches.
+//! `RudderStack`'s HTTP API on any data plane: canonical messages as they are, in batches.
 //!
 //! The gateway takes a batch as a whole or not at all: one message it cannot identify refuses all of
 //! them with a 400, which the delivery then halves until the bad one stands alone.
@@ -24,7 +24,7 @@ use crate::record::Call;
 pub(super) const ENTRY: Entry =
     Entry { spec: &SPEC, options: OPTIONS, common: HTTP_OPTIONS, configure };
 
-/// What is known of RudderStack.
+/// What is known of `RudderStack`.
 pub static SPEC: Spec = Spec {
     kind: "rudderstack",
     title: "RudderStack",

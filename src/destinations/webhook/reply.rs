@@ -55,9 +55,10 @@ impl RowResult {
             Some(message) => session.redact(&message).chars().take(LONGEST_REASON).collect(),
             None => "the endpoint gave no reason".into(),
         };
-        match self.retryable {
-            true => Outcome::Retry { after: None, reason },
-            false => Outcome::Rejected { reason },
+        if self.retryable {
+            Outcome::Retry { after: None, reason }
+        } else {
+            Outcome::Rejected { reason }
         }
     }
 }

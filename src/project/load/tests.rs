@@ -55,6 +55,7 @@ fn marked(finding: &Finding) -> &str {
 }
 
 const MODEL: &str = "/*[trait]*/ SELECT user_id FROM orders";
+const QUERY: &str = "SELECT user_id FROM orders";
 const AUDIENCE: &str = "/*[audience]*/ SELECT user_id FROM orders";
 const CRM: &str = "[destinations.crm]\ntype = 'webhook'\n";
 
@@ -180,7 +181,7 @@ fn a_model_beside_the_folders_is_missed() {
     let project = Folder::new("")
         .with("queries/traits/a.sql", MODEL)
         .with("queries/b.sql", "/*\n[audience]\n*/ SELECT 1")
-        .with("queries/scratch.sql", MODEL)
+        .with("queries/scratch.sql", QUERY)
         .load();
     let hint = "move the file into `audiences/`";
     assert_eq!(facts(&project), [("P07", "queries/b.sql".to_owned(), 2, hint)]);

@@ -170,7 +170,7 @@ fn every_slip_in_muster_toml_has_a_place_and_a_way_out() {
 fn every_slip_in_a_header_has_a_place_in_the_sql_file() {
     for (header, findings) in IN_A_HEADER {
         for line_end in ["\n", "\r\n"] {
-            let sql = format!("{header}\n{MODEL}").replace('\n', line_end);
+            let sql = format!("{header}\n{QUERY}").replace('\n', line_end);
             let project = Folder::new(CRM).with("queries/audiences/a.sql", &sql).load();
             assert_eq!(facts(&project), expected("queries/audiences/a.sql", findings), "{sql}");
         }
