@@ -206,7 +206,7 @@ fn unknown_column(
     };
     match nearest(&field.name, known.iter().copied()) {
         Some(near) => finding.hint(format!("did you mean `{near}`?")),
-        None => finding.hint("see the columns with `muster query \"DESCRIBE table\"`"),
+        None => finding.hint("see the columns with `muster query 'SELECT * FROM table LIMIT 1'`"),
     }
 }
 

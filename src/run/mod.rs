@@ -184,6 +184,7 @@ struct Passage {
 /// Computes, compares, delivers, records. The exit code is in the record.
 pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused> {
     let store = Store::new(&project.state);
+    let started = std::time::Instant::now();
     let _lock = lock(&store, request)?;
     let run = RunId::new(request.now, RunRecord::latest(&store)?.as_ref());
     let scratch = Scratch::inside(&project.state, run.as_str())
@@ -224,6 +225,8 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
         seal(&mut passages, &run)?;
         deliver::deliver(&prepared, &mut passages, &mut report, request).await;
     }
+    let elapsed = chrono::TimeDelta::from_std(started.elapsed()).unwrap_or_default();
+    report.record.finished = request.now + elapsed;
     finish(&store, passages, report, request, interrupted)
 }
 
