@@ -142,11 +142,11 @@ fn quote(place: &Place, ink: Ink, paint: Paint) -> String {
     let carets = paint.with(ink, &"^".repeat(marked.length));
     let frame = |text: &str| paint.with(Ink::Frame, text);
     format!(
-        "{arrow} {path}:{line}:{column}\n{bar}\n{numbered} {source}\n{bar} {space}{carets}{label}\n",
+        "{arrow} {path}:{line}:{column}\n{bar}\n{numbered}{source}\n{bar} {space}{carets}{label}\n",
         arrow = frame(&format!("{gutter}-->")),
         bar = frame(&format!("{gutter} |")),
         numbered = frame(&format!(" {number} |")),
-        source = marked.line,
+        source = marked.shown(),
         space = " ".repeat(marked.before),
         label = label.unwrap_or_default(),
     )
@@ -193,6 +193,11 @@ impl Marked {
             length: marked().max(1_usize),
             line: shown.into_iter().map(|cell| cell.text).collect::<String>().trim_end().to_owned(),
         }
+    }
+
+    /// Nothing at all of an empty line, so that no line ends in a space.
+    fn shown(&self) -> String {
+        if self.line.is_empty() { String::new() } else { format!(" {}", self.line) }
     }
 }
 
