@@ -35,6 +35,12 @@ pub struct Place {
 pub struct Finding {
     /// Stable code: `P..` project file, `H..` model header, `Q..` query, `T..` table, `S..` sync,
     /// `D..` destination, `X..` secret, `G..` guard.
+    ///
+    /// Of `muster.toml` and its files: P01 missing, P02 not TOML, P03 unknown key or section, P04 wrong
+    /// type or value, P05 file or folder missing, P06 not UTF-8, P07 nothing read there (warning).
+    /// Of a header: H01 not TOML, H02 unknown key, H03 wrong type or value, H04 key taken, H05
+    /// destination named twice, H06 wrong kind. S01 unknown destination. X01 variable not set, X02 bad
+    /// `${`.
     pub code: &'static str,
     pub severity: Severity,
     pub message: String,

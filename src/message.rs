@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
 use crate::engine::{Block, Shape};
 use crate::project::ModelKind;
 use crate::record::{Call, Change, Level, Value};
@@ -194,7 +195,7 @@ impl Message {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

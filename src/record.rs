@@ -119,12 +119,11 @@ impl Value<'_> {
 impl Serialize for Value<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Null => serializer.serialize_unit(),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Int(value) => serializer.serialize_i64(*value),
             Self::Uint(value) => serializer.serialize_u64(*value),
             Self::Float(value) if value.is_finite() => serializer.serialize_f64(*value),
-            Self::Float(_) => serializer.serialize_unit(),
+            Self::Null | Self::Float(_) => serializer.serialize_unit(),
             Self::Text(value) => serializer.serialize_str(value),
             Self::Date(days) => serializer.collect_str(&Date(*days)),
             Self::Timestamp(micros) => serializer.collect_str(&Instant(*micros)),
@@ -140,6 +139,7 @@ fn raw<S: serde::Serializer>(json: &str, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 /// Displays days since the epoch as `YYYY-MM-DD`.
+#[derive(Debug, Clone, Copy)]
 pub struct Date(pub i32);
 
 impl fmt::Display for Date {
@@ -153,6 +153,7 @@ impl fmt::Display for Date {
 
 /// Displays microseconds since the epoch as RFC 3339 in UTC, with as many fraction digits as needed
 /// (none, three or six).
+#[derive(Debug, Clone, Copy)]
 pub struct Instant(pub i64);
 
 impl fmt::Display for Instant {

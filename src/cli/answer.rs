@@ -1,66 +1,74 @@
 //! Rows of any query: a table for people, objects for programs.
 
 use std::collections::BTreeSet;
-use std::io;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::Value;
 
-use super::printer::{Printer, Stream};
-use super::table::{Heading, Table};
+use super::table::table;
+use super::wording::{count, visible};
 use crate::run::Answer;
 
-/// The JSON document: `{"columns": […], "rows": [{…}], "total": n}`.
+/// What programs get: `{"columns": […], "rows": [{…}], "count": n}`, keys in the order of the columns.
 #[derive(Debug, serde::Serialize)]
-struct Document<'a> {
-    columns: &'a [String],
-    rows: Vec<Row<'a>>,
-    total: Option<u64>,
+pub struct Document<'a> {
+    columns: Vec<String>,
+    rows: Rows<'a>,
+    /// Rows there are in all.
+    count: Option<u64>,
 }
 
-/// One row as an object, its keys in the order of the columns.
+#[derive(Debug)]
+struct Rows<'a> {
+    keys: Vec<String>,
+    rows: &'a [Vec<Value>],
+}
+
 #[derive(Debug)]
 struct Row<'a> {
-    columns: &'a [String],
+    keys: &'a [String],
     values: &'a [Value],
+}
+
+impl<'a> Document<'a> {
+    pub fn of(answer: &'a Answer) -> Self {
+        let keys = distinct(&answer.columns);
+        let rows = Rows { keys: keys.clone(), rows: &answer.rows };
+        Self { columns: keys, rows, count: answer.total }
+    }
+}
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rows = serializer.serialize_seq(Some(self.rows.len()))?;
+        for values in self.rows {
+            rows.serialize_element(&Row { keys: &self.keys, values })?;
+        }
+        rows.end()
+    }
 }
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.columns.len()))?;
-        for (column, value) in self.columns.iter().zip(self.values) {
-            map.serialize_entry(column, value)?;
-        }
-        map.end()
+        serializer.collect_map(self.keys.iter().zip(self.values))
     }
 }
 
-pub fn json(answer: &Answer, printer: &Printer) -> io::Result<()> {
-    let columns = distinct(&answer.columns);
-    let row = |values| Row { columns: &columns, values };
-    let rows = answer.rows.iter().map(|values| row(values.as_slice())).collect();
-    printer.json(&Document { columns: &columns, rows, total: answer.total })
-}
-
-pub fn table(answer: &Answer, stream: Stream) -> String {
-    let headings = answer.columns.iter().enumerate().map(|(at, name)| {
-        let mut values = answer.rows.iter().filter_map(|row| row.get(at));
-        match values.all(|value| value.is_number() || value.is_null()) {
-            true => Heading::Number(name),
-            false => Heading::Text(name),
-        }
-    });
-    let mut table = Table::new(stream, headings);
-    for row in &answer.rows {
-        table.row(row.iter().map(text));
+/// What people get: a table, and how many rows there are in all.
+pub fn text(answer: &Answer) -> String {
+    let head: Vec<String> = answer.columns.iter().map(|name| visible(name)).collect();
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let text = table(&head, answer.rows.iter().map(|row| row.iter().map(cell).collect()));
+    match answer.total {
+        Some(total) => format!("{text}\n{}\n", count(total, "row")),
+        None => text,
     }
-    table.render()
 }
 
-fn text(value: &Value) -> String {
+fn cell(value: &Value) -> String {
     match value {
-        Value::Null => "NULL".into(),
-        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        Value::String(text) => visible(text),
         other => other.to_string(),
     }
 }
@@ -86,26 +94,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::printer::Paint;
 
     #[test]
     fn rows_are_objects_in_the_order_of_the_columns() {
-        let columns = distinct(&["b".into(), "a".into(), "b".into(), "b_2".into()]);
-        assert_eq!(columns, ["b", "a", "b_2", "b_2_2"]);
-        let values = [json!(1), json!(null), json!("x"), json!(2)];
-        let row = Row { columns: &columns, values: &values };
-        let text = serde_json::to_string(&row).unwrap();
-        assert_eq!(text, r#"{"b":1,"a":null,"b_2":"x","b_2_2":2}"#);
+        let answer = Answer {
+            columns: ["b", "a", "b", "b_2"].map(Into::into).to_vec(),
+            rows: vec![vec![json!(1), json!(null), json!("x"), json!(2)]],
+            total: Some(7),
+        };
+        let text = serde_json::to_string(&Document::of(&answer)).unwrap();
+        assert_eq!(
+            text,
+            r#"{"columns":["b","a","b_2","b_2_2"],"rows":[{"b":1,"a":null,"b_2":"x","b_2_2":2}],"count":7}"#
+        );
     }
 
     #[test]
-    fn numbers_stand_to_the_right() {
+    fn people_get_a_table_and_the_count() {
         let answer = Answer {
-            columns: vec!["user_id".into(), "score".into()],
-            rows: vec![vec![json!("u1"), json!(7)], vec![json!("u2"), json!(null)]],
-            total: None,
+            columns: vec!["user_id".into(), "score\u{1b}".into()],
+            rows: vec![vec![json!("u1"), json!(7)], vec![json!("u2\u{1b}[2J"), json!(null)]],
+            total: Some(1_039),
         };
-        let shown = table(&answer, Stream { is_terminal: false, paint: Paint::Plain });
-        assert_eq!(shown, "user_id  score\nu1           7\nu2        NULL");
+        let shown = text(&answer);
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        assert!(shown.ends_with("\n\n1,039 rows\n"), "{shown}");
     }
 }

@@ -140,12 +140,15 @@ Examples:
   muster retry first_time_shopper.crm")]
     Retry(Retry),
     /// Forget what was delivered, or record the present as delivered
-    #[command(long_about = "\
+    #[command(
+        long_about = "\
 Forget what was delivered to one sync, so that the next run sends everything again. With \
-`--baseline`, record what the SQL says now as delivered and send nothing.", after_long_help = "\
+`--baseline`, record what the SQL says now as delivered and send nothing.",
+        after_long_help = "\
 Examples:
   muster reset first_time_shopper.crm
-  muster reset first_time_shopper.crm --baseline")]
+  muster reset first_time_shopper.crm --baseline"
+    )]
     Reset(Reset),
     /// Show the destinations there are, or all about one type
     #[command(after_long_help = "\

@@ -105,7 +105,11 @@ fn one(finding: &Finding, paint: Paint) -> String {
         text.push_str(&format!("  {}\n", indented(note, "  ")));
     }
     if let Some(hint) = hint {
-        text.push_str(&format!("{} {}\n", paint.with(Ink::Hint, "hint:"), indented(hint, "      ")));
+        text.push_str(&format!(
+            "{} {}\n",
+            paint.with(Ink::Hint, "hint:"),
+            indented(hint, "      ")
+        ));
     }
     text
 }
@@ -180,8 +184,10 @@ impl Marked {
             .map(|(at, character)| Cell::new(character, span.contains(&(start + at))))
             .collect::<Vec<_>>();
         let is_long = cells.iter().map(|cell| cell.width).sum::<usize>() > WIDEST;
-        let shown = if is_long { window(cells, span.start.saturating_sub(start), line) } else { cells };
-        let marked = || shown.iter().filter(|cell| cell.is_marked).map(|cell| cell.width).sum();
+        let shown =
+            if is_long { window(cells, span.start.saturating_sub(start), line) } else { cells };
+        let marked =
+            || shown.iter().filter(|cell| cell.is_marked).map(|cell| cell.width).sum::<usize>();
         let first = shown.iter().position(|cell| cell.is_marked);
         // A mark past the end of the line or of no length stands where it would begin.
         let until = first.unwrap_or_else(|| match line.get(..span.start.saturating_sub(start)) {
@@ -260,8 +266,8 @@ impl<'a> Document<'a> {
 impl<'a> Entry<'a> {
     fn of(finding: &'a Finding) -> Self {
         let place = finding.place.as_ref();
-        let position = place
-            .and_then(|place| Some(place.source.line_column(place.span.as_ref()?.start)));
+        let position =
+            place.and_then(|place| Some(place.source.line_column(place.span.as_ref()?.start)));
         Self {
             code: finding.code,
             severity: word(finding.severity),

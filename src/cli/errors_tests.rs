@@ -19,12 +19,11 @@ fn a_finding_looks_as_the_house_wants_it() {
     let text = "/*\n[audience]\n*/\nselect u.user_id as id, u.email\nfrom users u\n";
     let source = Source::new("queries/audiences/big_spenders.sql", text);
     let start = text.find("u.user_id").unwrap();
-    let finding =
-        Finding::error("Q03", "audience `big_spenders` does not produce its key column")
-            .at(&source, Some(start..start + 9))
-            .label("expected a column named `user_id`")
-            .note("columns: `id`, `email`")
-            .hint("alias it `as user_id`");
+    let finding = Finding::error("Q03", "audience `big_spenders` does not produce its key column")
+        .at(&source, Some(start..start + 9))
+        .label("expected a column named `user_id`")
+        .note("columns: `id`, `email`")
+        .hint("alias it `as user_id`");
     assert_eq!(
         plain(&finding),
         "\
@@ -106,10 +105,7 @@ fn of_a_long_line_the_part_around_the_mark_is_shown() {
 fn a_file_without_a_span_is_named_alone() {
     let finding = Finding::warning("T02", "the table `x` is empty")
         .at(&Source::new("sample_data/x.csv", ""), None);
-    assert_eq!(
-        plain(&finding),
-        "warning[T02]: the table `x` is empty\n  --> sample_data/x.csv\n"
-    );
+    assert_eq!(plain(&finding), "warning[T02]: the table `x` is empty\n  --> sample_data/x.csv\n");
 }
 
 #[test]

@@ -19,7 +19,6 @@ static BARS: OnceLock<MultiProgress> = OnceLock::new();
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
     pub format: Format,
-    pub stdout: Stream,
     pub stderr: Stream,
 }
 
@@ -49,11 +48,7 @@ pub enum Ink {
 
 impl Printer {
     pub fn new(format: Format) -> Self {
-        Self {
-            format,
-            stdout: Stream::of(io::stdout().is_terminal()),
-            stderr: Stream::of(io::stderr().is_terminal()),
-        }
+        Self { format, stderr: Stream::of(io::stderr().is_terminal()) }
     }
 
     pub fn is_json(&self) -> bool {

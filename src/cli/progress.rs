@@ -132,7 +132,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// At most one line every [`PAUSE`], whatever happens.
+/// One line as a destination begins, then at most one every [`PAUSE`], whatever happens.
 #[derive(Debug, Default)]
 struct Lines {
     last: Duration,
@@ -142,8 +142,10 @@ struct Lines {
 impl Lines {
     /// The line to print, if it is time for one. `at`: since the command began.
     fn told(&mut self, progress: &Progress, at: Duration) -> Option<String> {
-        if let Progress::Delivering { destination, .. } = progress {
+        if let Progress::Delivering { destination, total } = progress {
             self.started.insert(destination.clone(), at);
+            self.last = at;
+            return Some(format!("{destination}: {} to deliver", wording::count(*total, "record")));
         }
         if at.saturating_sub(self.last) < PAUSE {
             return None;
@@ -151,9 +153,6 @@ impl Lines {
         let line = match progress {
             Progress::Computing { model } => format!("computing {model}"),
             Progress::Comparing { sync } => format!("comparing {sync}"),
-            Progress::Delivering { destination, total } => {
-                format!("{destination}: {} to deliver", wording::count(*total, "record"))
-            }
             Progress::Delivered { destination, settled, total, requests } => {
                 let since = self.started.get(destination).copied().unwrap_or_default();
                 let pace = pace(*settled, *total, at.saturating_sub(since));
@@ -164,7 +163,7 @@ impl Lines {
                     wording::count(*requests, "request"),
                 )
             }
-            Progress::Finished { .. } => return None,
+            Progress::Delivering { .. } | Progress::Finished { .. } => return None,
         };
         self.last = at;
         Some(line)
@@ -180,7 +179,8 @@ fn pace(settled: u64, total: u64, took: Duration) -> String {
     if settled == 0 {
         return String::new();
     }
-    let scaled = u128::from(total.saturating_sub(settled)) * u128::from(millis) / u128::from(settled);
+    let scaled =
+        u128::from(total.saturating_sub(settled)) * u128::from(millis) / u128::from(settled);
     let left = Duration::from_millis(u64::try_from(scaled).unwrap_or(u64::MAX));
     format!(", {} records/s, {} left", wording::number(rate), wording::duration(left))
 }
@@ -198,7 +198,8 @@ mod tests {
         let mut lines = Lines::default();
         let at = Duration::from_secs;
         let begin = Progress::Delivering { destination: "crm".into(), total: 10_000 };
-        assert_eq!(lines.told(&begin, at(1)), None);
+        assert_eq!(lines.told(&Progress::Computing { model: "a".into() }, at(1)), None);
+        assert_eq!(lines.told(&begin, at(1)).as_deref(), Some("crm: 10,000 records to deliver"));
         assert_eq!(lines.told(&delivered(100), at(4)), None);
         assert_eq!(
             lines.told(&delivered(500), at(6)).as_deref(),

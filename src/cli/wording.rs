@@ -65,9 +65,13 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        for (value, text) in
-            [(0, "0"), (999, "999"), (1_000, "1,000"), (123_456, "123,456"), (1_234_567, "1,234,567")]
-        {
+        for (value, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (123_456, "123,456"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(number(value), text);
         }
         assert_eq!(count(1, "row"), "1 row");

@@ -4,16 +4,52 @@
 //! [`drain`] empties the outboxes of one destination; destinations are drained side by side and never
 //! wait for each other. Memory is bounded by what is in flight, whatever the number of changes.
 
+mod batching;
+mod core;
+mod drain;
+mod files;
+mod flow;
+mod gate;
+mod intake;
+mod jobs;
+mod limiter;
+mod merge;
+mod rehearse;
+mod remedy;
+mod report;
+mod request;
+mod secrecy;
+mod session;
+mod settle;
+mod shipment;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod trial;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::destinations::{Common, Destination, Spec, Target};
+use crate::destinations::{Common, Destination, Remote, Spec, Target};
 use crate::engine::{Block, Shape};
 use crate::outbox::Journal;
+
+pub use drain::drain;
+pub use jobs::{Resumed, Resumption, resume};
+pub use rehearse::{Rehearsal, Rehearsed, rehearse};
+pub use report::{Control, Drained, Progress};
+pub use session::{
+    Captured, Reading, Reply, Request, Response, Session, Surroundings, Terms, standard,
+};
+pub use tally::LaneReport;
 
 /// Blocks of one sync's changes in record-key order; reading may block the thread.
 pub type Blocks =
     Box<dyn Iterator<Item = Result<Block, Box<dyn std::error::Error + Send + Sync>>> + Send>;
+
+/// Keeps what `open` found or created, durably; called before anything is sent there.
+pub type Remember = Box<dyn Fn(&Remote) -> std::io::Result<()> + Send + Sync>;
 
 /// Everything there is to do for one configured destination.
 pub struct Work {
@@ -36,6 +72,5 @@ pub struct Lane {
     pub changes: u64,
     pub blocks: Blocks,
     pub journal: Journal,
+    pub remember: Remember,
 }
-#[derive(Debug)]
-pub struct Session;

@@ -1,17 +1,118 @@
-//! The catalogue: one word per destination.
+//! The catalogue: one word per destination, and the way from `[destinations.NAME]` to a destination
+//! that can be spoken to.
+//!
+//! Pure: configuring reads no file, no clock and no environment, and reports every problem at once.
 
-use super::{Destination, OptionDoc, Spec};
-use crate::finding::Finding;
-use crate::finding::Source;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{CATALOGUE, Common, Destination, OptionDoc, Reader, Secret, Spec};
+use crate::finding::{Finding, Source, nearest};
 use crate::project::DestinationConfig;
+
+/// Declares one module per destination and lists what each calls its `ENTRY`.
+macro_rules! catalogue {
+    ($($destination:ident),+ $(,)?) => {
+        $(pub mod $destination;)+
+
+        /// Every destination there is, by name.
+        pub static CATALOGUE: &[Entry] = &[$($destination::ENTRY),+];
+    };
+}
 
 /// A destination as the catalogue knows it: its data, its documented options, and how to configure
 /// one from `[destinations.NAME]`.
 #[derive(Debug)]
 pub struct Entry {
     pub spec: &'static Spec,
+    /// Its own options.
     pub options: &'static [OptionDoc],
-    /// Reads the destination's own options (the common ones are already taken out); every problem
-    /// is a finding with its place in `muster.toml`.
-    pub configure: fn(&DestinationConfig, &Source) -> Result<Box<dyn Destination>, Vec<Finding>>,
+    /// The options it takes beside: [`HTTP_OPTIONS`](super::HTTP_OPTIONS) or
+    /// [`LOCAL_OPTIONS`](super::LOCAL_OPTIONS).
+    pub common: &'static [OptionDoc],
+    /// Reads its own options.
+    pub configure: fn(&Reader<'_>, &Common) -> Result<Built, Vec<Finding>>,
+}
+
+/// What an entry makes of its own options.
+#[derive(Debug)]
+pub struct Built {
+    pub destination: Arc<dyn Destination>,
+    /// What must never be shown, even when it is written in `muster.toml` itself.
+    pub secrets: Vec<Secret>,
+}
+
+/// A configured destination, ready to be spoken to.
+pub struct Configured {
+    /// Its name in `muster.toml`.
+    pub name: String,
+    pub spec: &'static Spec,
+    pub common: Common,
+    pub destination: Arc<dyn Destination>,
+    /// Redacted wherever they turn up.
+    pub secrets: BTreeSet<String>,
+    pub warnings: Vec<Finding>,
+}
+
+impl fmt::Debug for Configured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configured")
+            .field("name", &self.name)
+            .field("kind", &self.spec.kind)
+            .field("destination", &self.destination)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The entry of that `type` word.
+pub fn entry(kind: &str) -> Option<&'static Entry> {
+    CATALOGUE.iter().find(|entry| entry.spec.kind == kind)
+}
+
+/// Every `type` word, sorted.
+pub fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = CATALOGUE.iter().map(|entry| entry.spec.kind).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Makes a destination of its section in `muster.toml`, or says everything that is wrong with it.
+pub fn configure(config: &DestinationConfig, source: &Source) -> Result<Configured, Vec<Finding>> {
+    let entry = entry(&config.kind).ok_or_else(|| vec![unknown_type(config, source)])?;
+    let reader = Reader::new(config, source, entry);
+    let mut findings = reader.unknown();
+    let (common, refused) = reader.common();
+    findings.extend(refused);
+    let built = match (entry.configure)(&reader, &common) {
+        Ok(built) if findings.is_empty() => built,
+        Ok(_) => return Err(findings),
+        Err(own) => {
+            findings.extend(own);
+            return Err(findings);
+        }
+    };
+    let own = built.secrets.iter().map(|secret| secret.expose().to_owned());
+    Ok(Configured {
+        name: config.name.clone(),
+        spec: entry.spec,
+        warnings: reader.doubts(&common),
+        common,
+        destination: built.destination,
+        secrets: config.secrets.iter().cloned().chain(own).collect(),
+    })
+}
+
+fn unknown_type(config: &DestinationConfig, source: &Source) -> Finding {
+    let DestinationConfig { name, kind, .. } = config;
+    let known = names();
+    let message = format!("destination `{name}` is of type `{kind}`, which does not exist");
+    let finding = Finding::error("D01", message)
+        .at(source, Some(config.span.clone()))
+        .note(format!("known types: {}", known.join(", ")))
+        .for_destination(name);
+    match nearest(kind, known) {
+        Some(near) => finding.hint(format!("did you mean `{near}`?")),
+        None => finding.hint("`muster destinations` lists all types"),
+    }
 }

@@ -15,7 +15,7 @@ pub enum Fault {
     #[error("{reason}")]
     Transient { reason: String },
     /// It was sent and no reply could be had: repeat if repeating is harmless, else unsettled.
-    #[error("sent, but the reply was lost: {reason}")]
+    #[error("sent, with no usable reply: {reason}")]
     Ambiguous { reason: String },
     /// The destination refuses this request because of what is in it: bisect until the bad row
     /// stands alone.

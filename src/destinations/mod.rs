@@ -15,29 +15,40 @@
 //! message; never a success that the reply does not state; a [`Fault`] named by what must happen next.
 
 mod batch;
+#[macro_use]
 mod catalogue;
 mod fault;
 mod options;
+mod raw;
+mod reader;
 mod spec;
 
-pub mod file;
-pub mod raw;
-pub mod rudderstack;
-pub mod segment;
-pub mod webhook;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod sketches;
+#[cfg(test)]
+mod wire;
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use batch::{Batch, Outcome, Receipt};
-pub use catalogue::Entry;
+pub(crate) use batch::encode;
+pub use batch::{Batch, Notice, Outcome, Receipt};
+pub use catalogue::{Built, Configured, Entry, configure, entry, names};
 pub use fault::Fault;
-pub use options::{Common, OptionDoc, Retry, Secret};
+pub use options::{Common, HTTP_OPTIONS, LOCAL_OPTIONS, OptionDoc, Retry, Secret};
+pub use reader::Reader;
 pub use spec::{BatchLimits, Grain, Idempotency, MatchField, Maturity, Mode, Quota, Spec};
 
 use crate::delivery::Session;
+
+// One word per destination: its file, and the name under which it is configured.
+catalogue! { file, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
@@ -46,8 +57,8 @@ pub trait Destination: fmt::Debug + Send + Sync {
     async fn check(&self, session: &Session) -> Result<(), Fault>;
 
     /// Finds or creates the remote list, field or property of one sync. What it returns is kept in
-    /// the sync's `remote.json` and handed back on the next run as `target.remote`; a destination
-    /// that needs nothing keeps this default.
+    /// the sync's `remote.json` before the first batch leaves and handed back on the next run as
+    /// `target.remote`; a destination that needs nothing keeps this default.
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
         let _ = session;
         Ok(target.remote.clone().unwrap_or_default())
@@ -64,6 +75,9 @@ pub trait Destination: fmt::Debug + Send + Sync {
 
     /// Asks after a job that `deliver` handed back, possibly in an earlier process. `rows` is the
     /// number of messages that were in the job's batch.
+    ///
+    /// A platform that only counts what it could not use says so with [`Receipt::notice`]; counts are
+    /// never turned into made-up rejections of single rows.
     async fn settle(&self, session: &Session, job: &Job, rows: usize) -> Result<Settlement, Fault> {
         let _ = (session, job, rows);
         Err(Fault::Protocol { reason: "this destination has no jobs".into() })
@@ -75,6 +89,8 @@ pub trait Destination: fmt::Debug + Send + Sync {
 pub struct Target {
     /// `model.destination`.
     pub sync: String,
+    /// Id of the run that opens it.
+    pub run: String,
     pub model_key: String,
     pub model_name: String,
     /// The sync's `list` option: name or id of the remote list.
@@ -128,8 +144,8 @@ pub enum Delivery {
 pub enum Settlement {
     /// Ask again after this long.
     Running { poll_after: Duration },
-    /// One outcome per message of the job's batch, in its order.
-    Done(Vec<Outcome>),
+    /// One outcome per message of the job's batch, in its order: see [`Receipt::of`].
+    Done(Receipt),
 }
 
 impl From<Receipt> for Delivery {

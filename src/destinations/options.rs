@@ -1,20 +1,23 @@
-//! Options: what every HTTP destination takes, and how a typed config refuses unknown keys.
+//! What the options of destinations are: the ones that many destinations share, typed, and the words
+//! under which all of them are documented. How they are read is `reader.rs`.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
+use url::Url;
 
-/// A value that is never shown: not by Debug, not in logs, errors, state or transcripts.
+/// A value that is never shown: not by Debug, not in logs, errors, state or transcripts. One that was
+/// written by the user is never empty.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct Secret(String);
 
 /// What every HTTP destination takes beside its own options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Common {
     /// For proxies, regions and tests; replaces the vendor's address.
-    pub base_url: Option<String>,
+    pub base_url: Option<Url>,
     /// Requests per second; `None`: the catalogue's quotas.
     pub rate_limit: Option<f64>,
     /// Requests in flight at most.
@@ -25,7 +28,7 @@ pub struct Common {
     pub timeout: Duration,
     /// Least time between two syncs.
     pub every: Option<Duration>,
-    /// Default true.
+    /// Default true, where the destination can.
     pub coalesce: bool,
     pub retry: Retry,
 }
@@ -44,6 +47,43 @@ pub struct Retry {
 pub struct OptionDoc {
     pub name: &'static str,
     pub about: &'static str,
+    /// Without it the destination cannot be configured.
+    pub required: bool,
+}
+
+/// What every HTTP destination takes.
+pub const HTTP_OPTIONS: &[OptionDoc] = &[
+    OptionDoc::optional("base_url", "replaces the vendor's address, for proxies and tests"),
+    OptionDoc::optional("rate_limit", "requests per second; default: the published limit"),
+    OptionDoc::optional("concurrency", "requests in flight at most"),
+    BATCH_SIZE,
+    OptionDoc::optional("timeout", "longest wait for one reply; default \"30s\""),
+    EVERY,
+    OptionDoc::optional(
+        "coalesce",
+        "whether changes of several syncs to one record travel as one message; default true",
+    ),
+    OptionDoc::optional(
+        "retry",
+        "how long a request is tried again; default { attempts = 5, for = \"10m\" }",
+    ),
+];
+
+/// What destinations take that are not spoken to over HTTP.
+pub const LOCAL_OPTIONS: &[OptionDoc] = &[BATCH_SIZE, EVERY];
+
+const BATCH_SIZE: OptionDoc = OptionDoc::optional("batch_size", "messages per request at most");
+const EVERY: OptionDoc =
+    OptionDoc::optional("every", "least time between two syncs, such as \"6h\"");
+
+impl OptionDoc {
+    pub const fn required(name: &'static str, about: &'static str) -> Self {
+        Self { name, about, required: true }
+    }
+
+    pub const fn optional(name: &'static str, about: &'static str) -> Self {
+        Self { name, about, required: false }
+    }
 }
 
 impl Secret {
@@ -57,6 +97,17 @@ impl Secret {
     }
 }
 
+impl TryFrom<String> for Secret {
+    type Error = &'static str;
+
+    fn try_from(value: String) -> Result<Self, Self::Error> {
+        if value.is_empty() {
+            return Err("expected a text that is not empty");
+        }
+        Ok(Self(value))
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
@@ -66,5 +117,20 @@ impl fmt::Debug for Secret {
 impl Default for Retry {
     fn default() -> Self {
         Self { attempts: 5, within: Duration::from_mins(10) }
+    }
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self {
+            base_url: None,
+            rate_limit: None,
+            concurrency: None,
+            batch_size: None,
+            timeout: Duration::from_secs(30),
+            every: None,
+            coalesce: true,
+            retry: Retry::default(),
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::record::Call;
+use crate::message::Message;
+use crate::record::{Call, Value};
 
 /// One entry of the catalogue.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ pub enum Grain {
 pub struct MatchField {
     /// Identifier type (`email`, `phone`, …) or profile column it is taken from.
     pub source: &'static str,
-    /// `None`: the value cannot be normalised and is dropped.
+    /// `None`: the value cannot be normalised and is dropped. Normalising twice changes nothing.
     pub normalise: fn(&str) -> Option<String>,
 }
 
@@ -112,6 +113,23 @@ pub enum Maturity {
     /// Requests and replies checked against the vendor's published schema or documents, partial
     /// failure and throttling covered.
     Beta,
+}
+
+impl MatchField {
+    /// What one member is matched by in this field, normalised.
+    pub fn of(&self, member: &Message) -> Option<String> {
+        let identifier = match self.source {
+            "email" => member.email(),
+            source => member.identifiers().find(|(kind, _)| *kind == source).map(|(_, id)| id),
+        };
+        if let Some(value) = identifier {
+            return (self.normalise)(value);
+        }
+        member.profile().find(|(name, _)| *name == self.source).and_then(|(_, value)| match value {
+            Value::Text(text) => (self.normalise)(text),
+            _ => None,
+        })
+    }
 }
 
 impl Quota {

@@ -30,9 +30,10 @@ pub struct Shape {
     pub timestamp: String,
     /// Mapped columns in the model's order: column name, and the name it travels under.
     pub columns: Vec<(String, String)>,
-    /// Identifier columns other than `email`, and profile columns, in order.
+    /// Identifier columns other than `email`, in order.
     pub identifiers: Vec<String>,
-    pub profile: Vec<String>,
+    /// Profile columns that enrich messages: column name, and the name it travels under.
+    pub profile: Vec<(String, String)>,
 }
 
 /// A run of consecutive rows of one sync's sealed changes.
@@ -85,7 +86,7 @@ impl Block {
                 .collect::<Result<Vec<_>, _>>()
         };
         let values = columns("value", &mut shape.columns.iter().map(|(column, _)| column))?;
-        let profile = columns("profile", &mut shape.profile.iter())?;
+        let profile = columns("profile", &mut shape.profile.iter().map(|(column, _)| column))?;
         let sent = shape
             .columns
             .iter()
@@ -180,7 +181,7 @@ impl Block {
             .profile
             .iter()
             .zip(&self.profile)
-            .map(move |(name, column)| (name.as_str(), column.value(row)))
+            .map(move |((_, name), column)| (name.as_str(), column.value(row)))
             .filter(|(_, value)| !value.is_null())
     }
 }
@@ -199,7 +200,7 @@ enum Column {
     Text(StringArray),
     Date(arrow::array::Date32Array),
     Timestamp(arrow::array::TimestampMicrosecondArray),
-    Decimal(ArrayRef, i8),
+    Decimal(ArrayRef),
     Nested(ArrayRef),
     Null,
 }
@@ -234,10 +235,10 @@ impl Column {
                 let array = cast(&micros)?;
                 Self::Timestamp(array.as_primitive::<types::TimestampMicrosecondType>().clone())
             }
-            DataType::Decimal32(_, scale)
-            | DataType::Decimal64(_, scale)
-            | DataType::Decimal128(_, scale)
-            | DataType::Decimal256(_, scale) => Self::Decimal(array.clone(), *scale),
+            DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..) => Self::Decimal(array.clone()),
             DataType::List(_)
             | DataType::LargeList(_)
             | DataType::FixedSizeList(..)
@@ -261,7 +262,7 @@ impl Column {
             Self::Text(array) => Value::Text(array.value(row)),
             Self::Date(array) => Value::Date(array.value(row)),
             Self::Timestamp(array) => Value::Timestamp(array.value(row)),
-            Self::Decimal(array, _) => arrow::util::display::array_value_to_string(array, row)
+            Self::Decimal(array) => arrow::util::display::array_value_to_string(array, row)
                 .map_or(Value::Null, Value::Decimal),
             Self::Nested(array) => nested_json(array, row).map_or(Value::Null, Value::Json),
             Self::Null => Value::Null,
@@ -277,7 +278,7 @@ impl Column {
             Self::Text(array) => array.is_null(row),
             Self::Date(array) => array.is_null(row),
             Self::Timestamp(array) => array.is_null(row),
-            Self::Decimal(array, _) | Self::Nested(array) => array.is_null(row),
+            Self::Decimal(array) | Self::Nested(array) => array.is_null(row),
             Self::Null => true,
         }
     }

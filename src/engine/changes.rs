@@ -36,6 +36,8 @@ pub struct ChangeCounts {
 pub struct Labelling<'a> {
     pub sync: &'a str,
     pub run: &'a str,
+    /// Up to which run the state is folded: part of the ids of new transitions.
+    pub origin: &'a str,
     pub now: DateTime<Utc>,
     /// Send what was refused again, however short ago that was.
     pub retry_rejected: bool,
@@ -86,7 +88,7 @@ pub async fn write_changes(
     labelling: &Labelling<'_>,
 ) -> Result<Changes> {
     let what = format!("the difference of `{}`", labelling.sync);
-    let labeller = Labeller::new(stream.schema(), labelling)
+    let labeller = Labeller::new(&stream.schema(), labelling)
         .map_err(|error| EngineError::of(&*what, error.into()))?;
     let metadata = BTreeMap::from([
         ("muster.format", changes_schema_version().to_owned()),
@@ -130,7 +132,7 @@ struct Columns {
 }
 
 impl<'a> Labeller<'a> {
-    fn new(input: SchemaRef, labelling: &'a Labelling<'a>) -> ArrowResult<Self> {
+    fn new(input: &SchemaRef, labelling: &'a Labelling<'a>) -> ArrowResult<Self> {
         let is_value = |(_, field): &(usize, &Arc<Field>)| field.name().starts_with("value.");
         let values: Vec<usize> =
             input.fields().iter().enumerate().filter(is_value).map(|(index, _)| index).collect();
@@ -173,7 +175,7 @@ impl<'a> Labeller<'a> {
                 columns.fingerprint.is_valid(row) && columns.fingerprint.value(row) == *print;
             let origin = match again && columns.origin.is_valid(row) {
                 true => columns.origin.value(row),
-                false => self.labelling.run,
+                false => self.labelling.origin,
             };
             ids.append_value(self.message_id(columns.keys.value(row), origin, *print))?;
             let held = again && self.is_held(&columns, row);
@@ -231,8 +233,8 @@ impl<'a> Labeller<'a> {
         Ok((0..batch.num_rows()).map(print).collect())
     }
 
-    /// The same for every retry of a transition, another one for the next: `origin` is the run that
-    /// first tried it.
+    /// The same for every retry of a transition, another one for the next: `origin` says up to which
+    /// run the state was folded when it was first tried, which no two transitions of a record share.
     fn message_id(&self, key: &str, origin: &str, print: i64) -> [u8; 16] {
         let mut hash = Sha256::new();
         for part in [self.labelling.sync, key, origin] {

@@ -26,24 +26,18 @@ pub struct ModelColumn {
 /// A column's type and name, or why it cannot be sent.
 pub fn describe(source: &Source, field: &Field) -> Result<ModelColumn, Finding> {
     let name = field.name();
-    let place = || find_word(source, name);
     if name.contains(['(', '*', '.']) {
         let message = format!("the column `{name}` has no name of its own");
         return Err(Finding::error("Q09", message).at(source, None).hint("give it one with `AS`"));
     }
-    match stored_type(field.data_type()) {
-        Some((stored, kind)) => {
-            let data_type = field.data_type().clone();
-            Ok(ModelColumn { name: name.clone(), kind, data_type, stored })
-        }
-        None => {
-            let kind = field.data_type().to_string();
-            let message = format!("the column `{name}` is of type {kind}, which cannot be sent");
-            Err(Finding::error("Q08", message)
-                .at(source, place())
-                .hint("cast it, for example `CAST(… AS VARCHAR)`"))
-        }
+    let data_type = field.data_type().clone();
+    if let Some((stored, kind)) = stored_type(&data_type) {
+        return Ok(ModelColumn { name: name.clone(), kind, data_type, stored });
     }
+    let message = format!("the column `{name}` is of type {data_type}, which cannot be sent");
+    Err(Finding::error("Q08", message)
+        .at(source, find_word(source, name))
+        .hint("cast it, for example `CAST(… AS VARCHAR)`"))
 }
 
 /// The one type in which values of a type are stored and compared, and what kind they are.

@@ -1,7 +1,7 @@
 //! One sync from desired records to changes: computes what is wanted, compares it with what was
 //! delivered, and writes what differs.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -29,6 +29,8 @@ pub struct Comparison<'a> {
     pub delivered: &'a DeliveredFiles,
     pub reading: Reading,
     pub run: &'a str,
+    /// See [`Labelling::origin`].
+    pub origin: &'a str,
     pub now: DateTime<Utc>,
     pub retry_rejected: bool,
 }
@@ -84,7 +86,7 @@ async fn emails(lake: &Lake<'_>) -> Result<()> {
 }
 
 /// Runs Muster's own SQL into a file, with joins that spill once memory ran out.
-async fn write_query(session: &Session, what: &str, sql: &str, path: &PathBuf) -> Result<u64> {
+async fn write_query(session: &Session, what: &str, sql: &str, path: &Path) -> Result<u64> {
     let failed = |error| EngineError::of(what, error);
     let plan = session.plan(sql).await.map_err(failed)?;
     let stream = session.execute(&plan).await.map_err(failed)?;
@@ -125,12 +127,11 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
             one(&merge, &what, "SELECT count(*) FROM desired WHERE invalid IS NOT NULL").await?
         }
     };
-    let before = match &schema {
-        None => 0,
-        Some(_) => {
-            let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
-            one(&merge, &what, sql).await?
-        }
+    let before = if schema.is_some() {
+        let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
+        one(&merge, &what, sql).await?
+    } else {
+        0
     };
     let difference =
         Difference { records, reading: comparison.reading, delivered: schema.as_deref() }.sql();
@@ -139,6 +140,7 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let labelling = Labelling {
         sync: &records.sync,
         run: comparison.run,
+        origin: comparison.origin,
         now: comparison.now,
         retry_rejected: comparison.retry_rejected,
     };
@@ -168,7 +170,7 @@ async fn one(session: &Session, what: &str, sql: &str) -> Result<u64> {
 pub async fn explain(
     session: &Session,
     records: &Records,
-    desired: &std::path::Path,
+    desired: &Path,
     files: &DeliveredFiles,
 ) -> Result<String> {
     let merge = session.ordered();

@@ -229,9 +229,8 @@ enum Effect {
 
 fn effect(change: Change, state: RowState) -> Effect {
     match (change, state) {
-        (Change::Adopted, _) => Effect::Deliver,
         (Change::Retired, _) | (Change::Exited, RowState::Acknowledged) => Effect::Remove,
-        (_, RowState::Acknowledged) => Effect::Deliver,
+        (Change::Adopted, _) | (_, RowState::Acknowledged) => Effect::Deliver,
         (_, RowState::Unsettled) => Effect::Unsettle,
         (_, RowState::Rejected) => Effect::Reject,
         (_, RowState::Withdrawn) => Effect::Withdraw,
@@ -304,7 +303,7 @@ fn fold_batch(
 
 /// The columns that say how a record stands.
 struct Standing {
-    standing: Vec<&'static str>,
+    word: Vec<&'static str>,
     present: Vec<Option<bool>>,
     origin: Vec<Option<String>>,
     fingerprint: Vec<Option<i64>>,
@@ -335,7 +334,7 @@ impl Standing {
         let mut all = Self::empty(effects.len());
         for (row, effect) in effects.iter().enumerate() {
             let tried = matches!(effect, Effect::Unsettle | Effect::Reject | Effect::Withdraw);
-            all.standing.push(match effect {
+            all.word.push(match effect {
                 Effect::Unsettle => "unsettled",
                 Effect::Reject => "rejected",
                 Effect::Withdraw => "withdrawn",
@@ -367,7 +366,7 @@ impl Standing {
 
     fn empty(rows: usize) -> Self {
         Self {
-            standing: Vec::with_capacity(rows),
+            word: Vec::with_capacity(rows),
             present: Vec::with_capacity(rows),
             origin: Vec::with_capacity(rows),
             fingerprint: Vec::with_capacity(rows),
@@ -379,9 +378,9 @@ impl Standing {
     }
 
     fn arrays(self, run: &str) -> Vec<(&'static str, ArrayRef)> {
-        let runs = StringArray::from(vec![run; self.standing.len()]);
+        let runs = StringArray::from(vec![run; self.word.len()]);
         vec![
-            ("standing", Arc::new(StringArray::from(self.standing)) as ArrayRef),
+            ("standing", Arc::new(StringArray::from(self.word)) as ArrayRef),
             ("present", Arc::new(BooleanArray::from(self.present))),
             ("origin", Arc::new(StringArray::from(self.origin))),
             ("fingerprint", Arc::new(Int64Array::from(self.fingerprint))),

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{ModelColumn, quoted};
 use super::records::Records;
@@ -150,7 +150,8 @@ impl Difference<'_> {
         for column in self.records.columns() {
             let (value, before, send) = names(column);
             let previous = previous(column, delivered);
-            let distinct = format!("d.{value} IS DISTINCT FROM {previous}");
+            // In parentheses: the parser takes all that follows `FROM` for the right-hand side.
+            let distinct = format!("(d.{value} IS DISTINCT FROM {previous})");
             let now = match self.records.model.kind {
                 ModelKind::Trait => format!("d.{value}"),
                 ModelKind::Audience => {
@@ -188,7 +189,7 @@ impl Difference<'_> {
     /// For subject-grained records: the preferred email is another one now.
     fn moved(&self) -> &'static str {
         match self.records.grain {
-            Grain::Subject => "(d.email IS NOT NULL AND d.email IS DISTINCT FROM p.email)",
+            Grain::Subject => "(d.email IS NOT NULL AND (d.email IS DISTINCT FROM p.email))",
             _ => "FALSE",
         }
     }
@@ -296,7 +297,7 @@ fn names(column: &ModelColumn) -> (String, String, String) {
 fn previous(column: &ModelColumn, delivered: &Schema) -> String {
     let (value, ..) = names(column);
     let stored = delivered.field_with_name(&format!("value.{}", column.name));
-    match stored.map(|field| field.data_type()) {
+    match stored.map(Field::data_type) {
         Ok(same) if *same == column.stored => format!("p.{value}"),
         Ok(other) if is_plain(other) && is_plain(&column.stored) => {
             format!("try_cast(p.{value} AS {})", sql_type(&column.stored))

@@ -31,6 +31,8 @@ pub struct Lake<'a> {
     parsed: BTreeMap<String, Parsed>,
     models: BTreeMap<String, ModelPlan>,
     order: Vec<String>,
+    /// Columns of `profiles` beside its key.
+    profile_columns: Vec<String>,
 }
 
 /// What is known of a model before it is computed.
@@ -79,6 +81,7 @@ impl<'a> Lake<'a> {
             parsed: BTreeMap::new(),
             models: BTreeMap::new(),
             order: Vec::new(),
+            profile_columns: Vec::new(),
         })
     }
 
@@ -96,6 +99,11 @@ impl<'a> Lake<'a> {
 
     pub fn model(&self, key: &str) -> Option<&ModelPlan> {
         self.models.get(key)
+    }
+
+    /// Columns of `profiles` beside its key.
+    pub fn profile_columns(&self) -> &[String] {
+        &self.profile_columns
     }
 
     /// Keys of models in an order in which each comes after what it selects from.
@@ -357,6 +365,10 @@ impl<'a> Lake<'a> {
         };
         self.parsed.insert(format!("{INTERNAL}.{name}"), parsed);
         let schema = plan.schema().as_arrow();
+        if name == PROFILES {
+            let columns = schema.fields().iter().map(|field| field.name().clone());
+            self.profile_columns = columns.filter(|column| !keys.contains(column)).collect();
+        }
         let missing = keys.iter().filter(|key| schema.column_with_name(key).is_none());
         missing
             .map(|key| {

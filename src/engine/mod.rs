@@ -1,5 +1,6 @@
 //! The only place that names datafusion, arrow and parquet: tables, compute, diff, merge, rows.
 
+mod answer;
 mod block;
 mod changes;
 mod columns;
@@ -9,11 +10,17 @@ mod difference;
 mod error;
 mod files;
 mod lake;
+mod messages;
 mod records;
 mod session;
 mod sql;
 mod tables;
+#[cfg(test)]
+mod tests;
 
+pub use answer::{
+    DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
+};
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
 pub use changes::{BlocksError, ChangeCounts, Changes, Labelling, read_blocks, write_changes};
 pub use columns::ModelColumn;
@@ -23,5 +30,7 @@ pub use difference::Reading;
 pub use error::{EngineError, Result};
 pub use files::footer;
 pub use lake::{Computed, Lake, ModelPlan};
+pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;
 pub use session::{Limits, Session};
+pub use sql::references_of as references;

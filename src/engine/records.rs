@@ -149,7 +149,7 @@ impl Records {
     }
 
     /// The emails that are used: all of a user's, the first added or the last added.
-    fn emails(&self, choice: Emails) -> String {
+    fn emails(choice: Emails) -> String {
         let table = format!("{INTERNAL}.emails");
         let order = match choice {
             Emails::All => return format!("SELECT subject, email, added_at FROM {table}"),
@@ -164,7 +164,7 @@ impl Records {
 
     fn join_emails(&self, join: &str, choice: Emails) -> String {
         if self.has_identifiers && self.level() == Level::User {
-            return format!("\n{join} ({}) AS e ON e.subject = m.subject", self.emails(choice));
+            return format!("\n{join} ({}) AS e ON e.subject = m.subject", Self::emails(choice));
         }
         "\nLEFT JOIN (SELECT CAST(NULL AS VARCHAR) AS subject, CAST(NULL AS VARCHAR) AS email, \
          CAST(NULL AS TIMESTAMP) AS added_at WHERE FALSE) AS e ON e.subject = m.subject"

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datafusion::common::DataFusionError;
 use datafusion::common::TableReference;
-use datafusion::execution::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use datafusion::physical_planner::DefaultPhysicalPlanner;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::error::{EngineError, Result};
@@ -46,6 +47,16 @@ enum Joins {
 pub struct Session {
     context: SessionContext,
     limits: Limits,
+    order: Order,
+}
+
+/// What becomes of the order of sorted files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Whatever is fastest.
+    Free,
+    /// One partition, merge joins.
+    Kept,
 }
 
 impl std::fmt::Debug for Session {
@@ -62,18 +73,19 @@ impl Session {
         config.options_mut().sql_parser.collect_spans = true;
         config.options_mut().catalog.default_catalog = "project".into();
         let context = SessionContext::new_with_config_rt(config, runtime);
-        Ok(Self { context, limits })
+        Ok(Self { context, limits, order: Order::Free })
     }
 
     /// A session for merges of sorted files: one partition, no hash joins, same memory and time.
+    #[must_use]
     pub fn ordered(&self) -> Self {
         let mut config = config(1);
-        config.options_mut().optimizer.prefer_hash_join = false;
-        config.options_mut().optimizer.repartition_joins = false;
-        config.options_mut().optimizer.repartition_file_scans = false;
-        config.options_mut().optimizer.enable_dynamic_filter_pushdown = false;
+        let optimizer = &mut config.options_mut().optimizer;
+        optimizer.prefer_hash_join = false;
+        optimizer.repartition_file_scans = false;
+        optimizer.enable_dynamic_filter_pushdown = false;
         let context = SessionContext::new_with_config_rt(config, self.context.runtime_env());
-        Self { context, limits: self.limits.clone() }
+        Self { context, limits: self.limits.clone(), order: Order::Kept }
     }
 
     pub fn context(&self) -> &SessionContext {
@@ -98,8 +110,7 @@ impl Session {
 
     /// The physical plan, as text; for tests and `-v`.
     pub async fn explain(&self, sql: &str) -> datafusion::error::Result<String> {
-        let state = self.state();
-        let plan = state.create_physical_plan(&state.create_logical_plan(sql).await?).await?;
+        let plan = self.physical(self.state(), &self.plan(sql).await?).await?;
         Ok(datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string())
     }
 
@@ -127,8 +138,28 @@ impl Session {
         if joins == Joins::Merge {
             state.config_mut().options_mut().optimizer.prefer_hash_join = false;
         }
-        let plan: Arc<dyn ExecutionPlan> = state.create_physical_plan(plan).await?;
-        execute_stream(plan, state.task_ctx())
+        let context = state.task_ctx();
+        execute_stream(self.physical(state, plan).await?, context)
+    }
+
+    async fn physical(
+        &self,
+        state: SessionState,
+        plan: &LogicalPlan,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        if self.order == Order::Free {
+            return state.create_physical_plan(plan).await;
+        }
+        // DataFusion chooses merge joins only where there are several partitions, and then partitions
+        // and sorts what is already sorted: so the joins are chosen for two, the rest for one.
+        let mut joins = SessionStateBuilder::new_from_existing(state.clone())
+            .with_physical_optimizer_rules(Vec::new())
+            .build();
+        let options = joins.config_mut().options_mut();
+        options.execution.target_partitions = 2;
+        options.optimizer.repartition_joins = true;
+        let plan = joins.create_physical_plan(plan).await?;
+        DefaultPhysicalPlanner::default().optimize_physical_plan(plan, &state, |_, _| {})
     }
 
     pub fn register(

@@ -11,6 +11,8 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{self, SetExpr};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::error::{first_line, plain};
 use crate::finding::{Finding, Source, nearest};
@@ -35,23 +37,45 @@ pub struct Reference {
 pub fn parse(source: &Source) -> Result<Parsed, Finding> {
     let text = source.text.trim_start_matches('\u{feff}');
     let statements = DFParser::parse_sql(text).map_err(|error| syntax(source, &error))?;
-    let refuse = |what: &str| {
+    let places = statement_places(text);
+    let refuse = |what: &str, place: Option<&Range<usize>>| {
         Finding::error("Q01", format!("a model is exactly one query; this file {what}"))
-            .at(source, None)
-            .hint("keep one `SELECT` per file")
+            .at(source, place.cloned())
+            .hint("keep one `SELECT` per file, and nothing else")
     };
     let mut statements = statements.into_iter();
     let (Some(statement), rest) = (statements.next(), statements.len()) else {
-        return Err(refuse("holds none"));
+        return Err(refuse("holds none", None));
     };
-    if rest > 0 {
-        return Err(refuse(&format!("holds {} statements", rest + 1)));
-    }
     if let Some(verb) = not_a_query(&statement) {
-        return Err(refuse(&format!("holds `{verb}`")));
+        return Err(refuse(&format!("holds `{verb}`"), places.first()));
+    }
+    if rest > 0 {
+        return Err(refuse(&format!("holds {} statements", rest + 1), places.get(1)));
     }
     let references = references(&statement).map_err(|error| failure(source, &error))?;
     Ok(Parsed { statement, references })
+}
+
+/// The first word of every statement.
+fn statement_places(text: &str) -> Vec<Range<usize>> {
+    let source = Source::new("", text);
+    let tokens = Tokenizer::new(&GenericDialect, text).tokenize_with_location();
+    let (mut places, mut starts) = (Vec::new(), true);
+    for token in tokens.unwrap_or_default() {
+        match token.token {
+            Token::Whitespace(_) | Token::EOF => {}
+            Token::SemiColon => starts = true,
+            _ if starts => {
+                let (start, end) = (token.span.start, token.span.end);
+                let start = source.offset(start.line, start.column);
+                places.push(start..source.offset(end.line, end.column).max(start + 1));
+                starts = false;
+            }
+            _ => {}
+        }
+    }
+    places
 }
 
 fn references(statement: &Statement) -> DataFusionResult<BTreeSet<Reference>> {
@@ -99,8 +123,12 @@ fn syntax(source: &Source, error: &DataFusionError) -> Finding {
     let text = unwrapped(text);
     let place = position(&text);
     let span = place.map(|(line, column)| word_at(source, line, column));
+    // Where the text ends too early there is no word to point at but the last one.
+    let span = span.filter(|span| !span.is_empty()).or_else(|| last_word(source));
     let fact = text.split(" at Line:").next().unwrap_or(&text).to_owned();
-    Finding::error("Q02", format!("SQL cannot be parsed: {fact}")).at(source, span)
+    Finding::error("Q02", format!("SQL cannot be parsed: {fact}"))
+        .at(source, span)
+        .hint("the mistake is at the mark or right before it; the dialect is DataFusion's")
 }
 
 /// `ParserError("…")` without its wrapping.
@@ -117,6 +145,12 @@ fn position(text: &str) -> Option<(u64, u64)> {
     let (line, rest) = rest.split_once(", Column: ")?;
     let digits = rest.chars().take_while(char::is_ascii_digit).collect::<String>();
     Some((line.trim().parse().ok()?, digits.parse().ok()?))
+}
+
+fn last_word(source: &Source) -> Option<Range<usize>> {
+    let end = source.text.trim_end().len();
+    let start = source.text[..end].rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    (start < end).then_some(start..end)
 }
 
 fn word_at(source: &Source, line: u64, column: u64) -> Range<usize> {
@@ -136,7 +170,9 @@ pub fn failure(source: &Source, error: &DataFusionError) -> Finding {
         DataFusionError::SchemaError(schema, _) => return unknown_column(source, schema, span),
         _ => Finding::error("Q04", tidy(&message)).at(source, span),
     };
-    diagnostic.into_iter().flat_map(|d| &d.helps).fold(finding, |f, help| f.hint(&help.message))
+    let help = diagnostic.into_iter().flat_map(|d| &d.helps).map(|help| help.message.as_str());
+    let help = help.filter(|help| !help.is_empty()).last();
+    finding.hint(help.unwrap_or("try the query with `muster query`; the dialect is DataFusion's"))
 }
 
 fn tidy(message: &str) -> String {
@@ -155,7 +191,9 @@ fn unknown_column(
     span: Option<Range<usize>>,
 ) -> Finding {
     let datafusion::common::SchemaError::FieldNotFound { field, valid_fields } = error else {
-        return Finding::error("Q04", tidy(&error.to_string())).at(source, span);
+        return Finding::error("Q04", tidy(&error.to_string()))
+            .at(source, span)
+            .hint("name the table before the column, or give the column an alias");
     };
     let known: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
     let span = span.or_else(|| find_word(source, &field.name));
@@ -231,4 +269,10 @@ pub async fn plan(
     parsed: &Parsed,
 ) -> DataFusionResult<datafusion::logical_expr::LogicalPlan> {
     state.statement_to_plan(parsed.statement.clone()).await
+}
+
+/// The tables a query names, as (schema, table).
+pub fn references_of(source: &Source) -> Result<BTreeSet<(Option<String>, String)>, Finding> {
+    let parsed = parse(source)?;
+    Ok(parsed.references.into_iter().map(|r| (r.schema, r.table)).collect())
 }

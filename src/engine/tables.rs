@@ -95,22 +95,45 @@ impl Tables {
         name: &str,
     ) -> Result<Option<Arc<dyn TableProvider>>, EngineError> {
         let Some(location) = self.tables.get(name) else { return Ok(None) };
-        let broken = |reason: String| {
-            let path = location.path.display();
-            EngineError::from(
-                Finding::error("T01", format!("table `{name}` cannot be read"))
-                    .note(format!("`{path}`: {reason}"))
-                    .hint("replace the damaged file, or take it out of the data folder"),
-            )
-        };
         let reading = reading(location).ok_or_else(|| {
-            broken("no file with a known ending (.parquet, .csv, .ndjson, .json, .arrow)".into())
+            let reason = match location.path.exists() {
+                true => "no file with a known ending (.parquet, .csv, .ndjson, .json, .arrow)",
+                false => "there is no such file or folder",
+            };
+            damaged(name, &location.path, reason)
         })?;
-        let table = listing(session, location, reading)
-            .await
-            .map_err(|error| broken(first_line(&plain(&error))))?;
-        Ok(Some(table))
+        match listing(session, location, reading).await {
+            Ok(table) => Ok(Some(table)),
+            Err(error) => Err(match damaged_file(&location.path) {
+                Some((path, reason)) => damaged(name, &path, &reason),
+                None => damaged(name, &location.path, &first_line(&plain(&error))),
+            }),
+        }
     }
+}
+
+fn damaged(name: &str, path: &Path, reason: &str) -> EngineError {
+    Finding::error("T01", format!("table `{name}` cannot be read"))
+        .note(format!("`{}`: {reason}", path.display()))
+        .hint("replace the damaged file, or take it out of the data folder")
+        .into()
+}
+
+/// Which Parquet file of a folder does not hold, so that nobody has to search.
+fn damaged_file(path: &Path) -> Option<(PathBuf, String)> {
+    if path.is_dir() {
+        let mut entries: Vec<PathBuf> =
+            std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path()).collect();
+        entries.sort();
+        return entries.iter().find_map(|entry| damaged_file(entry));
+    }
+    let name = path.file_name()?.to_str()?;
+    if format_of(name) != Some(TableFormat::Parquet) {
+        return None;
+    }
+    let error = super::files::footer(path).err()?;
+    let reason = error.finding().notes.first().cloned().unwrap_or_default();
+    Some((path.to_owned(), reason))
 }
 
 /// The table an entry of the data folder is, if it is one: hidden files and unknown endings are not.

@@ -2,5 +2,10 @@
 //! what became of them. Never rewrites a byte.
 
 mod journal;
+mod replay;
+mod segment;
+#[cfg(test)]
+mod tests;
 
-pub use journal::{Entry, Journal, JournalError, Replay, RowState, replay};
+pub use journal::{Entry, Journal, JournalError};
+pub use replay::{Replay, RowState, replay};

@@ -2,10 +2,19 @@
 //! found at once. Reads text files only; never opens a table, never reads the clock, takes the
 //! environment as a function.
 
+mod comment;
 mod config;
+mod destination;
 mod header;
 mod load;
+mod location;
+mod models;
+mod placeholder;
 mod section;
+mod sync;
+mod text;
+
+pub mod quantity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,7 +38,7 @@ pub struct Project {
     pub data: Option<PathBuf>,
     /// Absolute.
     pub state: PathBuf,
-    /// Bytes DataFusion may hold before it spills; `None`: half of the machine's memory.
+    /// Bytes `DataFusion` may hold before it spills; `None`: half of the machine's memory.
     pub memory_limit: Option<u64>,
     /// `[tables]`, by name.
     pub tables: BTreeMap<String, TableConfig>,
@@ -175,6 +184,8 @@ pub struct DestinationConfig {
     pub spans: BTreeMap<String, Range<usize>>,
     /// Byte range of the `[destinations.NAME]` header or of the `type` value.
     pub span: Range<usize>,
+    /// Folder of `muster.toml`, for options that name a path.
+    pub root: PathBuf,
     /// Every value that came from the environment; never shown, redacted wherever it turns up.
     pub secrets: BTreeSet<String>,
 }

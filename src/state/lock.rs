@@ -38,7 +38,8 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StateError::Locked { holder: describe(&mut file) });
+                let holder = describe(&mut file);
+                return Err(StateError::Locked { holder, path });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }

@@ -22,7 +22,7 @@ mod sync;
 pub use lock::{Holder, Lock};
 pub use runs::{RunId, RunRecord, SyncRecord};
 pub use store::Store;
-pub use sync::{Manifest, SyncState};
+pub use sync::{Manifest, Settled, SyncState};
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub type Result<T> = std::result::Result<T, StateError>;
 #[derive(Debug, Error)]
 pub enum StateError {
     #[error("the project is locked by {holder}")]
-    Locked { holder: String },
+    Locked { holder: String, path: PathBuf },
     #[error("could not write `{path}`")]
     Write {
         path: PathBuf,
@@ -65,7 +65,8 @@ impl StateError {
     pub fn finding(&self) -> Finding {
         let reason = |source: &std::io::Error| source.to_string();
         match self {
-            Self::Locked { .. } => Finding::error("K01", self.to_string())
+            Self::Locked { path, .. } => Finding::error("K01", self.to_string())
+                .note(format!("the lock is `{}`", path.display()))
                 .hint("wait until it is done; the lock goes away with the process that holds it"),
             Self::Write { source, .. } => Finding::error("K02", self.to_string())
                 .note(reason(source))

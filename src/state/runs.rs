@@ -98,7 +98,8 @@ impl RunRecord {
         let folder = store.path("runs");
         let mut runs = Vec::new();
         for name in store.list(&folder)? {
-            if let (true, Some(bytes)) = (name.ends_with(".json"), store.read(&folder.join(&name))?)
+            let is_record = name.strip_suffix(".json").is_some();
+            if let (true, Some(bytes)) = (is_record, store.read(&folder.join(&name))?)
                 && let Ok(run) = serde_json::from_slice(&bytes)
             {
                 runs.push(run);

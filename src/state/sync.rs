@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Result, RunId, StateError, Store};
 use crate::destinations::{Job, Remote};
+use crate::digest::hex;
 use crate::engine::{self, DELIVERED_FORMAT, DeliveredFiles, Folding, Session, Target};
 use crate::outbox::{Replay, replay};
 
@@ -50,6 +51,26 @@ pub struct SyncState {
     folder: PathBuf,
     sync: String,
     manifest: Option<Manifest>,
+}
+
+/// Jobs, each with the rows it holds.
+pub type Jobs = Vec<(Job, Vec<u64>)>;
+
+/// What the journal of a run says became of its rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    pub acknowledged: u64,
+    pub rejected: u64,
+}
+
+impl Settled {
+    pub fn of(replay: &Replay) -> Self {
+        let count = |wanted| replay.rows.iter().filter(|row| **row == wanted).count() as u64;
+        Self {
+            acknowledged: count(crate::outbox::RowState::Acknowledged),
+            rejected: count(crate::outbox::RowState::Rejected),
+        }
+    }
 }
 
 impl SyncState {
@@ -94,7 +115,7 @@ impl SyncState {
     fn verify_base(&self, manifest: &mut Manifest) -> Result<()> {
         let path = self.folder.join(BASE);
         if let Some(base) = &manifest.base
-            && self.checksum(&path)? == Some(base.sha256.clone())
+            && Self::checksum(&path)? == Some(base.sha256.clone())
         {
             return Ok(());
         }
@@ -112,7 +133,7 @@ impl SyncState {
                 self.damaged(&path, "is not the file that was written (its checksum differs)")
             );
         }
-        let sha256 = self.checksum(&path)?.unwrap_or_default();
+        let sha256 = Self::checksum(&path)?.unwrap_or_default();
         manifest.base = Some(FileEntry { name: BASE.into(), rows, sha256 });
         manifest.delta = None;
         manifest.folded = folded;
@@ -122,7 +143,7 @@ impl SyncState {
 
     fn verify(&self, file: &FileEntry) -> Result<()> {
         let path = self.folder.join(&file.name);
-        match self.checksum(&path)? {
+        match Self::checksum(&path)? {
             None => Err(self.damaged(&path, "is missing")),
             Some(sum) if sum != file.sha256 => {
                 Err(self.damaged(&path, "is not the file that was written (its checksum differs)"))
@@ -131,7 +152,7 @@ impl SyncState {
         }
     }
 
-    fn checksum(&self, path: &Path) -> Result<Option<String>> {
+    fn checksum(path: &Path) -> Result<Option<String>> {
         let failed = |source| StateError::Read { path: path.to_owned(), source };
         let mut file = match std::fs::File::open(path) {
             Ok(file) => file,
@@ -146,11 +167,18 @@ impl SyncState {
                 length => hash.update(&buffer[..length]),
             }
         }
-        Ok(Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Some(hex(&hash.finalize())))
     }
 
     fn damaged(&self, path: &Path, why: &str) -> StateError {
         StateError::Damaged { sync: self.sync.clone(), path: path.to_owned(), why: why.into() }
+    }
+
+    /// The latest run that is, or will be, folded in: part of the ids of new transitions.
+    pub fn origin(&self) -> Result<String> {
+        let folded = || self.manifest.as_ref().map(|manifest| manifest.folded.clone());
+        let latest = self.unfolded()?.pop().map(|run| run.to_string()).or_else(folded);
+        Ok(latest.unwrap_or_default())
     }
 
     pub fn sync(&self) -> &str {
@@ -207,7 +235,7 @@ impl SyncState {
     }
 
     /// Jobs of unfolded runs whose outcome is still to be asked for.
-    pub fn open_jobs(&self) -> Result<Vec<(RunId, Vec<(Job, Vec<u64>)>)>> {
+    pub fn open_jobs(&self) -> Result<Vec<(RunId, Jobs)>> {
         let mut jobs = Vec::new();
         for run in self.unfolded()? {
             let replay = self.replay(&run)?;
@@ -225,7 +253,7 @@ impl SyncState {
         session: &Session,
         run: &RunId,
         now: DateTime<Utc>,
-    ) -> Result<()> {
+    ) -> Result<Settled> {
         let replayed = self.replay(run)?;
         let changes = self.outbox(run).join("changes.parquet");
         let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
@@ -248,7 +276,32 @@ impl SyncState {
         }
         self.manifest = Some(manifest);
         drop(std::fs::remove_file(&fresh));
-        self.forget_old_runs()
+        self.forget_old_runs()?;
+        Ok(Settled::of(&replayed))
+    }
+
+    /// The files as they would be once every unfolded run were folded; writes to the scratch folder
+    /// only.
+    pub async fn settled_files(
+        &self,
+        session: &Session,
+        now: DateTime<Utc>,
+    ) -> Result<DeliveredFiles> {
+        let mut files = self.files();
+        for run in self.unfolded()? {
+            let replayed = self.replay(&run)?;
+            let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
+            let folding = Folding { run: run.as_str(), now, replay: &replayed };
+            let changes = self.outbox(&run).join("changes.parquet");
+            if engine::fold(&changes, &folding, &fresh)? > 0 {
+                let merged = session.scratch(&format!("{}.{run}.settled.parquet", self.sync));
+                let (ordered, target) = (session.ordered(), Target::Base);
+                let metadata = BTreeMap::new();
+                engine::merge(&ordered, &files, &fresh, &merged, target, &metadata).await?;
+                files = DeliveredFiles { base: Some(merged), delta: None };
+            }
+        }
+        Ok(files)
     }
 
     async fn write_files(
@@ -275,7 +328,7 @@ impl SyncState {
         let ordered = session.ordered();
         let files = self.files();
         let rows = engine::merge(&ordered, &files, fresh, &written, target, &metadata).await?;
-        let sha256 = self.checksum(&written)?.unwrap_or_default();
+        let sha256 = Self::checksum(&written)?.unwrap_or_default();
         self.store.adopt(&written, &self.folder.join(&name))?;
         let entry = Some(FileEntry { name, rows, sha256 });
         match target {
@@ -320,25 +373,33 @@ impl SyncState {
         self.write_json("remote.json", remote)
     }
 
-    /// Forgets everything that was delivered; the next run sends all. The remote list stays known.
-    pub fn reset(&mut self) -> Result<()> {
+    /// Forgets everything that was delivered; the next run sends all, under ids of its own. The remote
+    /// list stays known.
+    fn reset(&mut self, run: &RunId) -> Result<()> {
         for name in self.store.list(&self.folder)? {
             if name != "remote.json" {
                 self.store.remove(&self.folder.join(name))?;
             }
         }
-        self.manifest = None;
+        let manifest = Manifest {
+            format: FORMAT,
+            sync: self.sync.clone(),
+            folded: run.to_string(),
+            ..Manifest::default()
+        };
+        self.write_manifest(&manifest)?;
+        self.manifest = Some(manifest);
         Ok(())
     }
 
-    /// Removes whatever is there without reading it: for a state that is damaged.
-    pub fn erase(store: &Store, sync: &str) -> Result<()> {
+    /// Forgets whatever was delivered without reading it: it may be damaged.
+    pub fn erase(store: &Store, sync: &str, run: &RunId) -> Result<()> {
         let mut state = Self {
             store: store.clone(),
             folder: store.path(&format!("syncs/{sync}")),
             sync: sync.to_owned(),
             manifest: None,
         };
-        state.reset()
+        state.reset(run)
     }
 }

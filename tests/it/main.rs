@@ -1,1 +1,35 @@
+//! Muster from outside: the real binary against a real loopback server, through nothing but what
+//! users type, read and receive (the contract parts of DESIGN §1 to §4).
+//!
+//! Nothing here sleeps and nothing is retried; what is random prints its seed. Wait for events, not
+//! for time: a request reached the [`sink`], a process ended.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "a test fails by panicking, reads its own environment and the clock"
+)]
+
+mod bad_input;
+mod bad_state;
+mod commands;
+mod convergence;
+mod emails;
+mod faults;
+mod messages;
+mod outcomes;
+mod payloads;
+mod process;
+mod project;
+mod rate;
+mod remote;
+mod replies;
+mod report;
+mod sample;
+mod sink;
+mod world;

@@ -1,0 +1,7 @@
+/*
+[audience]
+name = "First time shopper"
+description = "Exactly one completed order, ever."
+sync = [{ to = "file", as = "track" }]
+*/
+SELECT user_id FROM orders WHERE status = 'completed' GROUP BY user_id HAVING count(*) = 1

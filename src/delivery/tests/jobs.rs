@@ -1,0 +1,78 @@
+//! Asynchronous jobs: submitted, asked after, settled in this run or the next.
+
+use super::*;
+use crate::destinations::{Outcome, Receipt};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn job() -> Job {
+    Job { handle: serde_json::json!("operations/1"), poll_after: MINUTE }
+}
+
+/// A destination whose jobs are done after this many questions.
+fn slow(questions: usize) -> Fake {
+    let asked = Mutex::new(0);
+    Fake {
+        settle: Box::new(move |_, rows| {
+            let mut asked = asked.lock().unwrap();
+            *asked += 1;
+            if *asked < questions {
+                return Ok(Settlement::Running { poll_after: MINUTE });
+            }
+            let mut receipt = Receipt::of(rows, &Outcome::Delivered);
+            assert!(receipt.set(1, Outcome::Rejected { reason: "unknown person".into() }));
+            Ok(Settlement::Done(receipt))
+        }),
+        ..Fake::new(|_| Ok(Delivery::Submitted(job())))
+    }
+}
+
+fn batched() -> Common {
+    Common { batch_size: Some(10), ..common() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_asked_after_until_it_is_done() {
+    let outboxes = Outboxes::numbered(Call::Track, 5);
+    let drained = outboxes.drain(&Arc::new(slow(3)), batched(), vec![]).await;
+    assert_eq!(counts(&drained.lanes[0]), [4, 1, 0, 0]);
+    assert_eq!(drained.elapsed, 3 * MINUTE);
+    assert!(outboxes.replay(0).jobs.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_takes_too_long_is_settled_by_the_next_run() {
+    let outboxes = Outboxes::numbered(Call::Track, 5);
+    let drained = outboxes.drain(&Arc::new(slow(100)), batched(), vec![]).await;
+    assert_eq!(counts(&drained.lanes[0]), [0, 0, 0, 5]);
+    let jobs = outboxes.replay(0).jobs;
+    assert_eq!(jobs, [(job(), vec![0, 1, 2, 3, 4])]);
+
+    let Terms { spec, common, secrets } = terms(batched());
+    let journal = Journal::reopen(&outboxes.journal(0), "model_0.fake", "run", 5).unwrap();
+    let destination = Arc::new(slow(2));
+    let resumption = Resumption { spec, destination, common, secrets, jobs, journal };
+    let (_cancel, control) = control();
+    let resumed = resume(resumption, control).await;
+    assert_eq!((resumed.acknowledged, resumed.rejected, resumed.unsettled), (4, 1, 0));
+    let replay = outboxes.replay(0);
+    assert!(replay.jobs.is_empty());
+    assert_eq!(replay.rows[1], RowState::Rejected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_leaves_the_job_to_the_next_run() {
+    let outboxes = Outboxes::numbered(Call::Track, 5);
+    let fake = Arc::new(slow(100));
+    let (cancel, control) = control();
+    let session = Session::scripted(&terms(batched()), vec![]);
+    let work = outboxes.work(&fake, batched());
+    let stop = async {
+        tokio::time::sleep(MINUTE / 2).await;
+        cancel.send_replace(true);
+    };
+    let (drained, ()) = tokio::join!(drain::drain_through(session, work, control), stop);
+    outboxes.prove(&drained);
+    assert_eq!(drained.elapsed, MINUTE / 2);
+    assert_eq!(outboxes.replay(0).jobs.len(), 1);
+}

@@ -1,0 +1,60 @@
+//! Three throw-away destinations that prove that the contract can express what is to come: a hashed
+//! list that is found or created, an asynchronous job that only counts, and a partial failure inside
+//! a 200. They exist in tests only; the real ones will replace them.
+
+mod facebook;
+mod google;
+mod kinesis;
+
+use super::{BatchLimits, Common, Grain, Idempotency, MatchField, Maturity, Mode, Spec};
+use crate::delivery::{Reply, Session, Terms};
+use crate::record::Call;
+
+/// A list of people matched by hashed email and phone.
+const LIST: Spec = Spec {
+    kind: "sketch",
+    title: "Sketch",
+    summary: "A sketch.",
+    mode: Mode::List,
+    calls: &[Call::List],
+    grain: Grain::List,
+    identifiers: "email, phone",
+    match_fields: &[],
+    required: &[],
+    quotas: &[],
+    batch: BatchLimits { rows: 10_000, max_rows: 10_000, bytes: 8_000_000, row_bytes: 100_000 },
+    concurrency: 1,
+    idempotency: Idempotency::Natural,
+    min_interval: std::time::Duration::from_hours(1),
+    history: true,
+    coalesce: false,
+    maturity: Maturity::Alpha,
+    example: "",
+    notes: &[],
+};
+
+fn session(spec: &'static Spec, replies: Vec<Reply>) -> Session {
+    let secrets = ["hush-token".to_owned()].into();
+    Session::scripted(&Terms { spec, common: Common::default(), secrets }, replies)
+}
+
+/// The lines of everything that was sent: method, path and body.
+fn sent(session: &Session) -> String {
+    let line = |request: &crate::delivery::Captured| {
+        let path = url::Url::parse(&request.url).unwrap();
+        let query = path.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let body = String::from_utf8_lossy(&request.body);
+        format!("{} {}{query} {body}\n", request.method, path.path())
+    };
+    session.captured().iter().map(line).collect()
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    crate::digest::hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// What a platform is matched by, hashed; an empty text where the member has no such field.
+fn hashed(field: &MatchField, member: &crate::message::Message) -> String {
+    field.of(member).map(|value| sha256(&value)).unwrap_or_default()
+}

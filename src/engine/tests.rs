@@ -1,0 +1,319 @@
+//! Properties of the difference and of folding, on real tables through the real SQL: after any history
+//! of losses one quiet run makes the destination equal the SQL, and one more has nothing to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+
+use super::*;
+use crate::destinations::Grain;
+use crate::outbox::{Replay, RowState};
+use crate::project::{Emails, ModelKind, Project, load};
+use crate::record::{Call, Change, Value};
+
+/// Who there is: value (none: NULL) and emails.
+type World = BTreeMap<u8, (Option<i8>, BTreeSet<u8>)>;
+
+/// A project with one trait model over two small tables.
+struct Shop {
+    folder: tempfile::TempDir,
+    project: Project,
+    records: Option<Records>,
+    files: DeliveredFiles,
+    steps: usize,
+}
+
+const NOW: &str = "2026-01-01T00:00:00Z";
+
+fn now() -> DateTime<Utc> {
+    NOW.parse().unwrap_or_default()
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::File::create(path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
+        .unwrap();
+}
+
+impl Shop {
+    fn new(model: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        write(&root.join("muster.toml"), "[project]\nname = \"shop\"\ndata = \"data\"\n");
+        write(&root.join("queries/traits/score.sql"), model);
+        write(
+            &root.join("queries/identifiers.sql"),
+            "SELECT user_id, 'email' AS type, email AS value, added AS added_at FROM emails",
+        );
+        let shop = Self {
+            project: load(root, &|_| None),
+            folder,
+            records: None,
+            files: DeliveredFiles::default(),
+            steps: 0,
+        };
+        shop.set(&World::new());
+        Self { project: load(shop.folder.path(), &|_| None), ..shop }
+    }
+
+    fn set(&self, world: &World) {
+        let data = self.folder.path().join("data");
+        let mut users = String::from("user_id,score\nu999,\n");
+        let mut emails = String::from("user_id,email,added\nu999,e0@x.org,2020-01-01\n");
+        for (user, (score, addresses)) in world {
+            let score = score.map_or(String::new(), |score| score.to_string());
+            users += &format!("u{user},{score}\n");
+            for email in addresses {
+                emails += &format!("u{user},e{email}@x.org,2020-01-{:02}\n", email + 1);
+            }
+        }
+        write(&data.join("users.csv"), &users);
+        write(&data.join("emails.csv"), &emails);
+    }
+
+    fn limits(&self) -> Limits {
+        let scratch = self.folder.path().join(format!("scratch{}", self.steps));
+        fs::create_dir_all(&scratch).unwrap();
+        Limits { memory: 64 << 20, scratch, as_of: now() }
+    }
+
+    async fn compare(&mut self, grain: Grain, retry: bool) -> Compared {
+        self.steps += 1;
+        let mut lake = Lake::new(&self.project, self.limits()).unwrap();
+        let findings = lake.analyse().await;
+        assert!(findings.is_empty(), "{findings:?}");
+        let model = lake.model("score").unwrap().clone();
+        let records = Records {
+            sync: "score.test".into(),
+            key_column: "user_id".into(),
+            user_key: "user_id".into(),
+            account_key: "account_id".into(),
+            call: Call::Identify,
+            grain,
+            emails: Emails::All,
+            resync_on_new_identifier: true,
+            keep_missing: false,
+            match_fields: &[],
+            profile: Vec::new(),
+            required: Vec::new(),
+            has_identifiers: true,
+            has_suppressed: false,
+            per_trait: false,
+            model,
+        };
+        prepare(&lake).await.unwrap();
+        lake.compute("score").await.unwrap();
+        let comparison = Comparison {
+            records: &records,
+            delivered: &self.files,
+            reading: Reading::Normal,
+            run: &format!("run{:04}", self.steps),
+            origin: &format!("run{:04}", self.steps - 1),
+            now: now(),
+            retry_rejected: retry,
+        };
+        let compared = compare(&lake, &comparison).await.unwrap();
+        self.records = Some(records);
+        compared
+    }
+
+    /// Folds with these outcomes; the fold done twice gives the same.
+    async fn fold(&mut self, compared: &Compared, rows: Vec<RowState>, target: Target) {
+        let session = Session::new(self.limits()).unwrap();
+        let reasons = (0_u64..).zip(&rows).filter(|(_, state)| **state == RowState::Rejected);
+        let reasons = reasons.map(|(row, _)| (row, "no".to_owned())).collect();
+        let replay = Replay { rows, reasons, jobs: Vec::new() };
+        let run = format!("run{:04}", self.steps);
+        let folding = Folding { run: &run, now: now(), replay: &replay };
+        let fresh = session.scratch("fresh.parquet");
+        if fold(&compared.changes.path, &folding, &fresh).unwrap() == 0 {
+            return;
+        }
+        let twice = session.scratch("twice.parquet");
+        fold(&compared.changes.path, &folding, &twice).unwrap();
+        assert_eq!(fs::read(&fresh).unwrap(), fs::read(&twice).unwrap(), "folding is idempotent");
+        let merged = self.folder.path().join(format!("{target:?}{}.parquet", self.steps));
+        let ordered = session.ordered();
+        merge(&ordered, &self.files, &fresh, &merged, target, &BTreeMap::new()).await.unwrap();
+        match target {
+            Target::Base => self.files = DeliveredFiles { base: Some(merged), delta: None },
+            Target::Delta => self.files.delta = Some(merged),
+        }
+    }
+
+    fn blocks(&self, compared: &Compared) -> Vec<Block> {
+        let shape = Shape {
+            sync: "score.test".into(),
+            index: 0,
+            call: Call::Identify,
+            kind: ModelKind::Trait,
+            level: crate::record::Level::User,
+            model_key: "score".into(),
+            event: String::new(),
+            timestamp: NOW.into(),
+            columns: vec![("score".into(), "score".into())],
+            identifiers: Vec::new(),
+            profile: Vec::new(),
+        };
+        let blocks = read_blocks(&compared.changes.path, &shape.into()).unwrap();
+        blocks.collect::<std::result::Result<_, _>>().unwrap()
+    }
+}
+
+const MODEL: &str = "/*\n[trait]\n*/\nSELECT user_id, score FROM users WHERE user_id <> 'u999'";
+
+/// What the destination holds: the last value it heard of each user; NULL is none.
+#[derive(Debug, Default, PartialEq)]
+struct Remote(BTreeMap<String, i64>);
+
+impl Remote {
+    fn hear(&mut self, block: &Block, row: usize) {
+        if !block.is_sent(row, 0) {
+            return;
+        }
+        match block.value(row, 0) {
+            Value::Int(score) => drop(self.0.insert(block.subject(row).to_owned(), score)),
+            _ => drop(self.0.remove(block.subject(row))),
+        }
+    }
+}
+
+fn wanted(world: &World) -> Remote {
+    let scores = world.iter().filter_map(|(user, (score, _))| Some((user, (*score)?)));
+    Remote(scores.map(|(user, score)| (format!("u{user}"), i64::from(score))).collect())
+}
+
+/// What fate has for one row: 0 acknowledged, 1 lost reply (arrived), 2 lost request, 3 rejected,
+/// 4 withdrawn, 5 never tried.
+fn suffer(remote: &mut Remote, blocks: &[Block], fates: &[u8]) -> Vec<RowState> {
+    let mut states = Vec::new();
+    for block in blocks {
+        for row in 0..block.len() {
+            let fate = fates[states.len() % fates.len()];
+            let sent = block.change(row).is_sent();
+            if sent && fate <= 1 {
+                remote.hear(block, row);
+            }
+            states.push(match fate {
+                _ if !sent => RowState::Pending,
+                0 => RowState::Acknowledged,
+                1 | 2 => RowState::Unsettled,
+                3 => RowState::Rejected,
+                4 => RowState::Withdrawn,
+                _ => RowState::Pending,
+            });
+        }
+    }
+    states
+}
+
+fn worlds() -> impl Strategy<Value = Vec<World>> {
+    let person =
+        (proptest::option::weighted(0.9, 0_i8..3), proptest::collection::btree_set(0_u8..3, 0..3));
+    proptest::collection::vec(proptest::collection::btree_map(0_u8..6, person, 0..6), 1..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_converges(
+        worlds in worlds(),
+        fates in proptest::collection::vec(0_u8..6, 1..12),
+        delta in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut shop = Shop::new(MODEL);
+            let mut remote = Remote::default();
+            for world in &worlds {
+                shop.set(world);
+                let compared = shop.compare(Grain::Raw, false).await;
+                let states = suffer(&mut remote, &shop.blocks(&compared), &fates);
+                let target = if delta && shop.files.base.is_some() { Target::Delta } else { Target::Base };
+                shop.fold(&compared, states, target).await;
+            }
+            let compared = shop.compare(Grain::Raw, true).await;
+            let states = suffer(&mut remote, &shop.blocks(&compared), &[0]);
+            shop.fold(&compared, states, Target::Base).await;
+            let last = worlds.last().cloned().unwrap_or_default();
+            assert_eq!(remote, wanted(&last));
+            let quiet = shop.compare(Grain::Raw, false).await;
+            assert_eq!(quiet.changes.counts.differing(), 0);
+        });
+    }
+}
+
+#[tokio::test]
+async fn the_difference_is_a_merge_of_sorted_files() {
+    let mut shop = Shop::new(MODEL);
+    let everybody = (0..6).map(|user| (user, (Some(1), BTreeSet::from([0, 1])))).collect();
+    shop.set(&everybody);
+    let compared = shop.compare(Grain::Raw, false).await;
+    let states = vec![RowState::Acknowledged; 12];
+    shop.fold(&compared, states, Target::Base).await;
+    let records = shop.records.clone().unwrap();
+    let base = shop.files.base.clone().unwrap();
+    // A file of the same shape as desired records: what is compared is the plan, not the rows.
+    let desired = desired_like(&shop, &base).await;
+    for delta in [None, Some(base.clone())] {
+        let session = Session::new(shop.limits()).unwrap();
+        let delta = match delta {
+            None => None,
+            Some(_) => {
+                let fresh = shop.folder.path().join("empty.parquet");
+                let replay = Replay {
+                    rows: vec![RowState::Acknowledged; 12],
+                    reasons: BTreeMap::new(),
+                    jobs: Vec::new(),
+                };
+                let folding = Folding { run: "x", now: now(), replay: &replay };
+                fold(&compared.changes.path, &folding, &fresh).unwrap();
+                Some(fresh)
+            }
+        };
+        let files = DeliveredFiles { base: Some(base.clone()), delta };
+        let plan = explain(&session, &records, &desired, &files).await.unwrap();
+        assert!(!plan.contains("HashJoin"), "{plan}");
+        assert!(plan.contains("SortMergeJoinExec: join_type=Full"), "{plan}");
+        let sorts: Vec<&str> = plan.lines().filter(|line| line.contains("SortExec:")).collect();
+        // The changes themselves are the only thing that is sorted.
+        assert_eq!(sorts.len(), 1, "{plan}");
+    }
+}
+
+async fn desired_like(shop: &Shop, _base: &Path) -> PathBuf {
+    let session = Session::new(shop.limits()).unwrap();
+    let path = shop.folder.path().join("desired.parquet");
+    let sql = "SELECT 'u1' || chr(1) || 'e' AS record_key, 'u1' AS subject, 'e' AS email, \
+               CAST(NULL AS VARCHAR) AS trait, CAST(1 AS BIGINT) AS \"value.score\", \
+               CAST(NULL AS VARCHAR) AS invalid";
+    let plan = session.plan(sql).await.unwrap();
+    let stream = session.execute(&plan).await.unwrap();
+    super::files::write_stream(&path, stream)
+        .await
+        .map_err(|error| error.of("test", &path))
+        .unwrap();
+    path
+}
+
+#[tokio::test]
+async fn nan_equals_nan_and_minus_zero_is_zero() {
+    let model = "/*\n[trait]\n*/\nSELECT user_id, CASE WHEN score = 1 THEN CAST('NaN' AS DOUBLE) \
+                 WHEN score = 2 THEN -0.0 ELSE 0.0 END AS score FROM users WHERE user_id <> 'u999'";
+    let mut shop = Shop::new(model);
+    let world = |scores: [i8; 2]| -> World {
+        (0..2).map(|user| (user, (Some(scores[usize::from(user)]), BTreeSet::new()))).collect()
+    };
+    shop.set(&world([1, 2]));
+    let first = shop.compare(Grain::Raw, false).await;
+    assert_eq!(first.changes.counts.of(Change::Entered), 2);
+    shop.fold(&first, vec![RowState::Acknowledged; 2], Target::Base).await;
+    shop.set(&world([1, 3]));
+    let second = shop.compare(Grain::Raw, false).await;
+    assert_eq!(second.changes.counts.differing(), 0, "NaN is NaN, and 0.0 is -0.0");
+}

@@ -1,0 +1,171 @@
+//! Reading a journal back: what became of every row of the sealed changes.
+//!
+//! A row is said to be acknowledged or rejected only where a complete line says so; a row that was
+//! attempted and is not known to be anything else is unsettled. A line that was being written when
+//! the process died carries no promise and is ignored; anything else that cannot be read stops the
+//! sync, because a guess could undo what was delivered.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::journal::{Entry, FORMAT, JournalError};
+use super::segment;
+use crate::destinations::Job;
+
+/// What the journal says of one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RowState {
+    /// Never left this machine.
+    Pending,
+    /// Was tried, and certainly not taken: pending, but a retry must look the same.
+    Withdrawn,
+    /// Left, and no word since.
+    Unsettled,
+    Acknowledged,
+    Rejected,
+}
+
+/// A journal read back.
+#[derive(Debug)]
+pub struct Replay {
+    /// By row number.
+    pub rows: Vec<RowState>,
+    /// Reasons of rejected rows, by row number.
+    pub reasons: BTreeMap<u64, String>,
+    /// Jobs that have not been settled, with their rows in order.
+    pub jobs: Vec<(Job, Vec<u64>)>,
+}
+
+/// Reads every segment in `folder`; a folder without segments says that every row is pending. A torn
+/// last line (the process died while writing it) is ignored; any other unreadable line is an error.
+pub fn replay(folder: &Path, rows: u64) -> Result<Replay, JournalError> {
+    let segments = segment::list(folder)?;
+    let count = segments.len();
+    let mut reader = Reader::new(rows);
+    for (position, (number, path)) in segments.into_iter().enumerate() {
+        let is_last = position + 1 == count;
+        if number as usize != position + 1 {
+            return Err(JournalError::Corrupt { path, line: 1 });
+        }
+        let bytes = std::fs::read(&path)
+            .map_err(|source| JournalError::Read { path: path.clone(), source })?;
+        reader.segment(path, &bytes, is_last)?;
+    }
+    Ok(reader.finish())
+}
+
+struct Reader {
+    replay: Replay,
+    /// The first segment's first line; every other segment begins the same way.
+    opened: Option<Entry>,
+    submitted: Vec<(Job, Vec<u64>)>,
+}
+
+/// States of rows that certainly have not arrived.
+const UNTAKEN: [RowState; 2] = [RowState::Pending, RowState::Withdrawn];
+/// States that a reply can still settle.
+const OPEN: [RowState; 3] = [RowState::Pending, RowState::Withdrawn, RowState::Unsettled];
+
+/// A line that says something impossible.
+struct Unreadable;
+
+impl Reader {
+    fn new(rows: u64) -> Self {
+        let count = usize::try_from(rows).unwrap_or(usize::MAX);
+        let replay = Replay {
+            rows: vec![RowState::Pending; count],
+            reasons: BTreeMap::new(),
+            jobs: Vec::new(),
+        };
+        Self { replay, opened: None, submitted: Vec::new() }
+    }
+
+    fn segment(&mut self, path: PathBuf, bytes: &[u8], is_last: bool) -> Result<(), JournalError> {
+        let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines = bytes[..complete].split_inclusive(|byte| *byte == b'\n');
+        let mut read = 0;
+        for line in lines {
+            read += 1;
+            if self.line(read, line).is_err() {
+                return Err(JournalError::Corrupt { path, line: read });
+            }
+        }
+        if !is_last && (complete < bytes.len() || read == 0) {
+            return Err(JournalError::Corrupt { path, line: read + 1 });
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, number: usize, line: &[u8]) -> Result<(), Unreadable> {
+        let entry: Entry = serde_json::from_slice(line).map_err(|_| Unreadable)?;
+        match (number, entry) {
+            (1, entry @ Entry::Opened { .. }) => self.open(entry),
+            (1, _) | (_, Entry::Opened { .. }) => Err(Unreadable),
+            (_, entry) => self.apply(entry),
+        }
+    }
+
+    fn open(&mut self, entry: Entry) -> Result<(), Unreadable> {
+        let expected = self.replay.rows.len() as u64;
+        let fits =
+            matches!(&entry, Entry::Opened { format: FORMAT, rows, .. } if *rows == expected);
+        let same = self.opened.as_ref().is_none_or(|opened| *opened == entry);
+        self.opened = Some(entry);
+        (fits && same).then_some(()).ok_or(Unreadable)
+    }
+
+    fn apply(&mut self, entry: Entry) -> Result<(), Unreadable> {
+        match entry {
+            Entry::Opened { .. } => Err(Unreadable),
+            Entry::Attempted(rows) => self.change(&rows, &UNTAKEN, RowState::Unsettled),
+            Entry::Withdrawn(rows) => {
+                self.change(&rows, &[RowState::Unsettled], RowState::Withdrawn)
+            }
+            Entry::Acknowledged(rows) => self.change(&rows, &OPEN, RowState::Acknowledged),
+            Entry::Rejected { row, reason } => self.reject(row, reason),
+            Entry::Submitted { rows, job } => {
+                self.change(&rows, &UNTAKEN, RowState::Unsettled)?;
+                self.submitted.push((job, rows.iter().flat_map(|[from, to]| *from..*to).collect()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves every row of the ranges that is in one of the states `from` to state `to`.
+    fn change(
+        &mut self,
+        rows: &[[u64; 2]],
+        from: &[RowState],
+        to: RowState,
+    ) -> Result<(), Unreadable> {
+        for [first, end] in rows {
+            let first = usize::try_from(*first).map_err(|_| Unreadable)?;
+            let end = usize::try_from(*end).map_err(|_| Unreadable)?;
+            let states = self.replay.rows.get_mut(first..end).ok_or(Unreadable)?;
+            states.iter_mut().filter(|state| from.contains(state)).for_each(|state| *state = to);
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, row: u64, reason: String) -> Result<(), Unreadable> {
+        let index = usize::try_from(row).map_err(|_| Unreadable)?;
+        let state = self.replay.rows.get_mut(index).ok_or(Unreadable)?;
+        if OPEN.contains(state) {
+            *state = RowState::Rejected;
+            self.replay.reasons.insert(row, reason);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Replay {
+        let Self { mut replay, submitted, .. } = self;
+        let rows = &replay.rows;
+        let unsettled = |row: &u64| {
+            usize::try_from(*row).is_ok_and(|row| rows.get(row) == Some(&RowState::Unsettled))
+        };
+        replay.jobs =
+            submitted.into_iter().filter(|(_, rows)| rows.iter().any(unsettled)).collect();
+        replay
+    }
+}

@@ -1,0 +1,248 @@
+//! The networked half of a run: outboxes to destinations, side by side, then every journal folded into
+//! what was delivered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::prepare::Prepared;
+use super::{Passage, Progress, Refused, Report, Request};
+use crate::delivery::{self, Control, Drained, Lane, Resumption, Work};
+use crate::destinations::{Configured, Field, Remote, Target};
+use crate::engine::{Shape, read_blocks};
+use crate::finding::Finding;
+use crate::outbox::Journal;
+use crate::record::Instant;
+use crate::state::{RunId, StateError};
+
+/// Settles what earlier, killed runs left behind: jobs are asked after, journals folded.
+pub(super) async fn recover(
+    prepared: &Prepared<'_>,
+    passages: &mut [Passage],
+    request: &Request,
+) -> Result<Vec<Finding>, Refused> {
+    let mut findings = Vec::new();
+    for passage in passages {
+        for (run, jobs) in passage.state.open_jobs()? {
+            let Some(configured) = prepared.destinations.get(&passage.sync.destination) else {
+                continue;
+            };
+            let folder = passage.state.outbox(&run);
+            let rows = passage.state.replay(&run)?.rows.len() as u64;
+            let journal = Journal::reopen(&folder, &passage.sync.name, run.as_str(), rows)
+                .map_err(StateError::from)?;
+            let resumption = Resumption {
+                spec: configured.spec,
+                destination: Arc::clone(&configured.destination),
+                common: configured.common.clone(),
+                secrets: configured.secrets.clone(),
+                jobs,
+                journal,
+            };
+            let resumed = delivery::resume(resumption, control(request)).await;
+            findings.extend(resumed.fault.map(|fault| trouble(&passage.sync.name, &fault)));
+        }
+        for run in passage.state.unfolded()? {
+            passage.state.commit(prepared.lake.session(), &run, request.now).await?;
+        }
+    }
+    Ok(findings)
+}
+
+fn control(request: &Request) -> Control {
+    let progress = Arc::clone(&request.progress);
+    Control {
+        cancel: request.cancel.clone(),
+        progress: Arc::new(move |told: delivery::Progress| {
+            progress(Progress::Delivered {
+                destination: told.destination,
+                settled: told.settled,
+                total: told.total,
+                requests: told.requests,
+            });
+        }),
+        seed: request.seed,
+        now: request.now.into(),
+    }
+}
+
+fn trouble(sync: &str, reason: &str) -> Finding {
+    Finding::warning("R01", format!("`{sync}`: {reason}"))
+        .hint("what was not acknowledged goes again on the next run")
+}
+
+/// Drains every sealed outbox and commits what became of it. Never fails as a whole: what goes wrong
+/// for one destination is a finding, and its rows stay pending.
+pub(super) async fn deliver(
+    prepared: &Prepared<'_>,
+    passages: &mut [Passage],
+    report: &mut Report,
+    request: &Request,
+) {
+    let run = report.record.run.clone();
+    let mut drains = JoinSet::new();
+    for (name, configured) in &prepared.destinations {
+        let mine = passages.iter().enumerate().filter(|(_, passage)| {
+            passage.sealed && passage.sync.destination == *name && passage.record.pending > 0
+        });
+        let mine: Vec<usize> = mine.map(|(index, _)| index).collect();
+        match work(prepared, configured, passages, &mine, report) {
+            Ok(Some(work)) => {
+                let total = work.lanes.iter().map(|lane| lane.changes).sum();
+                let destination = name.clone();
+                (request.progress)(Progress::Delivering { destination, total });
+                let control = control(request);
+                drains.spawn(async move { (mine, delivery::drain(work, control).await) });
+            }
+            Ok(None) => {}
+            Err(finding) => report.findings.push(finding),
+        }
+    }
+    while let Some(drained) = drains.join_next().await {
+        match drained {
+            Ok((mine, drained)) => tell(passages, &mine, &drained, report, request),
+            Err(error) => {
+                let message = format!("delivery stopped: {error}");
+                report.findings.push(Finding::error("B02", message));
+            }
+        }
+    }
+    for passage in passages.iter_mut().filter(|passage| passage.sealed) {
+        match passage.state.commit(prepared.lake.session(), &run, request.now).await {
+            Ok(settled) => passage.settle(settled.acknowledged, settled.rejected),
+            Err(error) => report
+                .findings
+                .push(error.finding().note("the journal is safe; the next run folds it in first")),
+        }
+    }
+}
+
+impl Passage {
+    fn settle(&mut self, acknowledged: u64, rejected: u64) {
+        self.record.delivered = acknowledged;
+        self.record.rejected += rejected;
+        self.record.pending = self.record.pending.saturating_sub(acknowledged + rejected);
+    }
+}
+
+/// What went wrong on the way, once per reason.
+fn tell(
+    passages: &[Passage],
+    mine: &[usize],
+    drained: &Drained,
+    report: &mut Report,
+    request: &Request,
+) {
+    report.record.requests += drained.requests;
+    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (index, lane) in mine.iter().zip(&drained.lanes) {
+        let Some(passage) = passages.get(*index) else { continue };
+        if let Some(reason) = lane.halted.as_ref().or(lane.fault.as_ref()) {
+            reasons.entry(reason.clone()).or_default().push(&passage.sync.name);
+        }
+    }
+    for (reason, syncs) in reasons {
+        report.findings.push(trouble(&syncs.join("`, `"), &reason));
+    }
+    if let Some(passage) = mine.first().and_then(|index| passages.get(*index)) {
+        let destination = passage.sync.destination.clone();
+        (request.progress)(Progress::Finished { destination });
+    }
+}
+
+fn work(
+    prepared: &Prepared<'_>,
+    configured: &Configured,
+    passages: &[Passage],
+    mine: &[usize],
+    report: &Report,
+) -> Result<Option<Work>, Finding> {
+    let mut lanes = Vec::with_capacity(mine.len());
+    for (position, index) in mine.iter().enumerate() {
+        lanes.push(lane(prepared, &passages[*index], position, report)?);
+    }
+    Ok((!lanes.is_empty()).then(|| Work {
+        name: configured.name.clone(),
+        spec: configured.spec,
+        destination: Arc::clone(&configured.destination),
+        common: configured.common.clone(),
+        secrets: configured.secrets.clone(),
+        lanes,
+    }))
+}
+
+fn lane(
+    prepared: &Prepared<'_>,
+    passage: &Passage,
+    position: usize,
+    report: &Report,
+) -> Result<Lane, Finding> {
+    let run = &report.record.run;
+    let timestamp = report.record.as_of.timestamp_micros();
+    let shape = Arc::new(shape(passage, position, timestamp));
+    let folder = passage.state.outbox(run);
+    let changes = folder.join("changes.parquet");
+    let rows = passage.compared.as_ref().map_or(0, |compared| compared.changes.rows);
+    let blocks = read_blocks(&changes, &shape).map_err(|error| {
+        Finding::error("K07", format!("could not read `{}`", changes.display()))
+            .note(error.to_string())
+    })?;
+    let journal = Journal::create(&folder, &passage.sync.name, run.as_str(), rows)
+        .map_err(|error| StateError::from(error).finding())?;
+    let state = passage.state.clone();
+    Ok(Lane {
+        target: target(prepared, passage, run)?,
+        shape,
+        changes: passage.record.pending,
+        blocks: Box::new(blocks),
+        journal,
+        remember: Box::new(move |remote: &Remote| {
+            state.remember(remote).map_err(std::io::Error::other)
+        }),
+    })
+}
+
+pub(super) fn target(
+    prepared: &Prepared<'_>,
+    passage: &Passage,
+    run: &RunId,
+) -> Result<Target, Finding> {
+    let planned = prepared.lake.model(&passage.sync.model);
+    let columns = planned.into_iter().flat_map(|planned| &planned.columns);
+    let fields = columns.map(|column| {
+        let name = passage.sync.fields.get(&column.name).unwrap_or(&column.name);
+        Field { name: name.clone(), kind: column.kind }
+    });
+    Ok(Target {
+        sync: passage.sync.name.clone(),
+        run: run.to_string(),
+        model_key: passage.sync.model.clone(),
+        model_name: passage.sync.model_name.clone(),
+        list: passage.sync.list.clone(),
+        fields: fields.collect(),
+        remote: passage.state.remote().map_err(|error| error.finding())?,
+    })
+}
+
+/// What is the same for every row of one sync's changes.
+pub(super) fn shape(passage: &Passage, index: usize, timestamp: i64) -> Shape {
+    let (sync, records) = (&passage.sync, &passage.records);
+    let mapped = |column: &String| {
+        let name = sync.fields.get(column).unwrap_or(column);
+        (column.clone(), name.clone())
+    };
+    Shape {
+        sync: sync.name.clone(),
+        index,
+        call: sync.call,
+        kind: sync.kind,
+        level: records.level(),
+        model_key: sync.model.clone(),
+        event: sync.event.clone(),
+        timestamp: Instant(timestamp).to_string(),
+        columns: records.columns().iter().map(|column| mapped(&column.name)).collect(),
+        identifiers: records.identifiers(),
+        profile: records.profile.iter().map(mapped).collect(),
+    }
+}
