@@ -14,6 +14,7 @@
 //! are spaces, wide characters take two places, what could steer a terminal is made visible, and of a
 //! very long line only the part around the mark is shown.
 
+use std::fmt::Write as _;
 use std::io;
 
 use serde::Serialize;
@@ -102,14 +103,10 @@ fn one(finding: &Finding, paint: Paint) -> String {
         text.push_str(&quote(place, ink, paint));
     }
     for note in notes {
-        text.push_str(&format!("  {}\n", indented(note, "  ")));
+        let _ = writeln!(text, "  {}", indented(note, "  "));
     }
     if let Some(hint) = hint {
-        text.push_str(&format!(
-            "{} {}\n",
-            paint.with(Ink::Hint, "hint:"),
-            indented(hint, "      ")
-        ));
+        let _ = writeln!(text, "{} {}", paint.with(Ink::Hint, "hint:"), indented(hint, "      "));
     }
     text
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::printer::{self, Printer};
 use super::wording;
@@ -125,11 +125,16 @@ impl Bars {
     }
 }
 
-const BAR: &str = "{prefix:>16} {wide_bar} {human_pos}/{human_len}  {per_sec}  {msg}  {eta} left";
+const BAR: &str = "{prefix:>16} {wide_bar} {human_pos}/{human_len}  {pace}  {msg}  {eta} left";
 
 /// A template that cannot be read gives a plain bar; a test reads them all.
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let pace = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+        let _ = write!(text, "{:.0} records/s", state.per_sec());
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("pace", pace)
 }
 
 /// One line as a destination begins, then at most one every [`PAUSE`], whatever happens.

@@ -1,5 +1,6 @@
 //! `run`, `retry`, `plan` and `reset`: what goes out, or would.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,19 +117,18 @@ async fn deliver(context: &Context, request: Request) -> Result<u8, Failure> {
     }
     let delivered: u64 = record.syncs.iter().map(|sync| sync.delivered).sum();
     let differing: u64 = record.syncs.iter().map(SyncRecord::differing).sum();
-    let mut text = run_table(&record.syncs);
-    text += &match differing {
-        0 => format!("\nnothing to send, as of {}\n", time(record.as_of)),
+    let as_of = time(record.as_of);
+    let summary = match differing {
+        0 => format!("nothing to send, as of {as_of}"),
         _ => format!(
-            "\n{} of {} delivered in {} and {}, as of {}\n",
+            "{} of {} delivered in {} and {}, as of {as_of}",
             number(delivered),
             count(differing, "change"),
             count(record.requests, "request"),
             duration(display.elapsed()),
-            time(record.as_of)
         ),
     };
-    printer.print(&text)?;
+    printer.print(&format!("{}\n{summary}", run_table(&record.syncs)))?;
     Ok(record.exit_code)
 }
 
@@ -218,13 +218,14 @@ fn plan_text(syncs: &[PlannedSync], as_of: DateTime<Utc>) -> String {
             row
         }),
     );
-    text += &format!("\nas of {}; nothing was sent or stored\n", time(as_of));
+    let _ = writeln!(text, "\nas of {}; nothing was sent or stored", time(as_of));
     for sync in syncs {
+        let name = &sync.record.sync;
         for request in &sync.requests {
-            text += &format!("\n-- {}\n{}", sync.record.sync, wire(request));
+            let _ = write!(text, "\n-- {name}\n{}", wire(request));
         }
         if let Some(sql) = &sync.sql {
-            text += &format!("\n-- {}\n{sql}", sync.record.sync);
+            let _ = writeln!(text, "\n-- {name}\n{}", sql.trim_end());
         }
     }
     text
@@ -238,7 +239,7 @@ fn seconds(value: f64) -> String {
 fn wire(request: &PlannedRequest) -> String {
     let mut text = format!("{} {}\n", request.method, request.url);
     for (name, value) in &request.headers {
-        text += &format!("{name}: {value}\n");
+        let _ = writeln!(text, "{name}: {value}");
     }
     let body = match &request.body {
         serde_json::Value::String(body) => body.clone(),
