@@ -45,10 +45,19 @@ pub struct Difference<'a> {
 }
 
 impl Difference<'_> {
-    pub fn sql(&self) -> String {
+    /// What differs, sorted by record key. `None` when nothing was ever delivered: then everything
+    /// differs, and [`labels`](Self::labels) reads `desired` itself.
+    pub fn differing(&self) -> Option<String> {
+        let changes = self.changes(self.delivered?);
+        Some(format!("{changes}\nORDER BY record_key ASC NULLS FIRST"))
+    }
+
+    /// What became of every record that differs. Selects from `differing`, which is what the query of
+    /// that name returned, and again from the two files: a subject is known by all of its records.
+    pub fn labels(&self) -> String {
         match self.delivered {
             None => self.first(),
-            Some(delivered) => self.incremental(delivered),
+            Some(_) => self.labelled(),
         }
     }
 
@@ -95,25 +104,19 @@ impl Difference<'_> {
         })
     }
 
-    fn incremental(&self, delivered: &Schema) -> String {
-        let changes = self.changes(delivered);
+    fn labelled(&self) -> String {
         let change = self.change();
         let columns = self.columns().join(", ");
-        let (joins, order) = match self.records.grain {
-            Grain::Raw => (
+        let joins = match self.records.grain {
+            Grain::Raw => {
                 "\nLEFT JOIN (SELECT DISTINCT subject FROM desired WHERE invalid IS NULL) AS w ON w.subject = c.subject\
-                 \nLEFT JOIN (SELECT DISTINCT subject FROM delivered WHERE present IS DISTINCT FROM FALSE) AS k ON k.subject = c.subject",
-                "subject, record_key",
-            ),
-            Grain::Subject => ("", "subject, record_key"),
-            Grain::Email | Grain::List => ("", "record_key"),
+                 \nLEFT JOIN (SELECT DISTINCT subject FROM delivered WHERE present IS DISTINCT FROM FALSE) AS k ON k.subject = c.subject"
+            }
+            Grain::Subject | Grain::Email | Grain::List => "",
         };
-        let ordered = order.split(", ").map(|column| format!("c.{column} ASC NULLS FIRST"));
-        let ordered = ordered.collect::<Vec<_>>().join(", ");
-        let inner = order.replace(", ", " ASC NULLS FIRST, ") + " ASC NULLS FIRST";
         format!(
-            "SELECT {columns}, {change} AS change\n\
-             FROM (\nSELECT * FROM (\n{changes}\n) ORDER BY {inner}\n) AS c{joins}\nORDER BY {ordered}"
+            "SELECT {columns}, {change} AS change\nFROM differing AS c{joins}\n\
+             ORDER BY c.record_key ASC NULLS FIRST"
         )
     }
 
