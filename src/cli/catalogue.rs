@@ -8,7 +8,7 @@ use super::Context;
 use super::args::Destinations;
 use super::errors::Failure;
 use super::table::table;
-use super::wording::{duration, number};
+use super::wording::{count, duration, number};
 use crate::destinations::{CATALOGUE, Entry, OptionDoc, Spec, entry, names};
 use crate::finding::{Finding, nearest};
 use crate::run;
@@ -112,7 +112,8 @@ fn limits(spec: &Spec) -> String {
         limits.push("no rate limit unless `rate_limit` is set".into());
     }
     let batch = &spec.batch;
-    limits.push(format!("{} messages per request (at most {})", batch.rows, batch.max_rows));
+    let rows = count(batch.rows as u64, "message");
+    limits.push(format!("{rows} per request (at most {})", number(batch.max_rows as u64)));
     if batch.bytes < usize::MAX {
         limits.push(format!("{} bytes per request", number(batch.bytes as u64)));
     }

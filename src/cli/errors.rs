@@ -14,6 +14,7 @@
 //! are spaces, wide characters take two places, what could steer a terminal is made visible, and of a
 //! very long line only the part around the mark is shown.
 
+use std::fmt::Write as _;
 use std::io;
 
 use serde::Serialize;
@@ -102,14 +103,10 @@ fn one(finding: &Finding, paint: Paint) -> String {
         text.push_str(&quote(place, ink, paint));
     }
     for note in notes {
-        text.push_str(&format!("  {}\n", indented(note, "  ")));
+        let _ = writeln!(text, "  {}", indented(note, "  "));
     }
     if let Some(hint) = hint {
-        text.push_str(&format!(
-            "{} {}\n",
-            paint.with(Ink::Hint, "hint:"),
-            indented(hint, "      ")
-        ));
+        let _ = writeln!(text, "{} {}", paint.with(Ink::Hint, "hint:"), indented(hint, "      "));
     }
     text
 }
@@ -146,11 +143,11 @@ fn quote(place: &Place, ink: Ink, paint: Paint) -> String {
     let carets = paint.with(ink, &"^".repeat(marked.length));
     let frame = |text: &str| paint.with(Ink::Frame, text);
     format!(
-        "{arrow} {path}:{line}:{column}\n{bar}\n{numbered} {source}\n{bar} {space}{carets}{label}\n",
+        "{arrow} {path}:{line}:{column}\n{bar}\n{numbered}{source}\n{bar} {space}{carets}{label}\n",
         arrow = frame(&format!("{gutter}-->")),
         bar = frame(&format!("{gutter} |")),
         numbered = frame(&format!(" {number} |")),
-        source = marked.line,
+        source = marked.shown(),
         space = " ".repeat(marked.before),
         label = label.unwrap_or_default(),
     )
@@ -199,6 +196,11 @@ impl Marked {
             length: marked().max(1_usize),
             line: shown.into_iter().map(|cell| cell.text).collect::<String>().trim_end().to_owned(),
         }
+    }
+
+    /// Nothing at all of an empty line, so that no line ends in a space.
+    fn shown(&self) -> String {
+        if self.line.is_empty() { String::new() } else { format!(" {}", self.line) }
     }
 }
 

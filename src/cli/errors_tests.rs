@@ -87,7 +87,7 @@ fn a_mark_of_no_length_and_one_past_the_end_are_one_caret() {
     }
     let after = Source::new("q.sql", "select\n");
     let finding = Finding::error("Q01", "cut short").at(&after, Some(7..7));
-    assert!(plain(&finding).ends_with("  --> q.sql:2:1\n   |\n 2 | \n   | ^\n"));
+    assert!(plain(&finding).ends_with("  --> q.sql:2:1\n   |\n 2 |\n   | ^\n"));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! `check`, `preview`, `query`, `status`, `history` and `rejected`: what only looks.
 
+use super::answer;
 use super::args::{History, Preview, Query, Rejected};
 use super::errors::{self, Failure};
-use super::table::{cell, table};
+use super::table::table;
 use super::wording::{count, number, time, visible};
 use super::{Context, EXIT_REFUSED};
 use crate::finding::Finding;
@@ -47,28 +48,10 @@ pub(super) async fn query(context: &Context, arguments: &Query) -> Result<u8, Fa
 }
 
 fn show(context: &Context, answer: &Answer) -> Result<u8, Failure> {
-    if context.printer.is_json() {
-        let object = |row: &Vec<serde_json::Value>| -> serde_json::Value {
-            answer
-                .columns
-                .iter()
-                .cloned()
-                .zip(row.iter().cloned())
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        };
-        let rows: Vec<serde_json::Value> = answer.rows.iter().map(object).collect();
-        context.printer.json(&serde_json::json!({
-            "columns": answer.columns, "rows": rows, "count": answer.total,
-        }))?;
-        return Ok(0);
+    match context.printer.is_json() {
+        true => context.printer.json(&answer::Document::of(answer))?,
+        false => context.printer.print(&answer::text(answer))?,
     }
-    let head: Vec<&str> = answer.columns.iter().map(String::as_str).collect();
-    let mut text = table(&head, answer.rows.iter().map(|row| row.iter().map(cell).collect()));
-    if let Some(total) = answer.total {
-        text += &format!("\n{}\n", count(total, "row"));
-    }
-    context.printer.print(&text)?;
     Ok(0)
 }
 

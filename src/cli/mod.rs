@@ -3,10 +3,12 @@
 //! Reads the environment and the clock, once each, and hands both down. Prints only through
 //! [`printer`].
 
+mod answer;
 mod args;
 mod catalogue;
 mod errors;
 mod init;
+mod interrupt;
 mod look;
 mod printer;
 mod progress;
@@ -22,7 +24,7 @@ use clap::{CommandFactory, Parser};
 
 use self::args::{Arguments, Command, Format, Time};
 use self::errors::Failure;
-use self::printer::{Printer, Stderr};
+use self::printer::{Paint, Printer, Stderr};
 use crate::finding::Finding;
 use crate::project::{self, Project};
 
@@ -48,7 +50,7 @@ pub fn main() -> ExitCode {
     }));
     let arguments = Arguments::parse();
     let printer = Printer::new(arguments.global.format);
-    trace(arguments.global.verbose);
+    trace(arguments.global.verbose, printer.stderr.paint);
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(dispatch(printer, arguments)),
         Err(error) => Err(Failure::Output(error)),
@@ -62,18 +64,19 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn trace(verbose: u8) {
+/// Only Muster's own words: what HTTP libraries log of a request may hold its secrets.
+fn trace(verbose: u8, paint: Paint) {
     let level = match verbose {
-        0 => "warn",
-        1 => "musterroll=info,warn",
-        2 => "musterroll=debug,info",
-        _ => "musterroll=trace,debug",
+        0 => "musterroll=warn",
+        1 => "musterroll=info",
+        2 => "musterroll=debug",
+        _ => "musterroll=trace",
     };
-    let filter = tracing_subscriber::EnvFilter::new(level);
     // A second subscriber can only be there in tests.
     let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(|| Stderr)
+        .with_ansi(paint == Paint::Colour)
         .with_target(false)
         .try_init();
 }

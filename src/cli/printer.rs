@@ -51,23 +51,25 @@ impl Printer {
         Self { format, stderr: Stream::of(io::stderr().is_terminal()) }
     }
 
-    pub fn is_json(&self) -> bool {
+    pub fn is_json(self) -> bool {
         self.format == Format::Json
     }
 
     /// Results for people; ends with a line break whether or not `text` does.
-    pub fn print(&self, text: &str) -> io::Result<()> {
+    #[expect(clippy::unused_self, reason = "whoever prints must have been handed the printer")]
+    pub fn print(self, text: &str) -> io::Result<()> {
         write_all(&mut io::stdout().lock(), text)
     }
 
     /// Results for programs: one document.
-    pub fn json(&self, value: &impl Serialize) -> io::Result<()> {
+    pub fn json(self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value)?;
         self.print(&text)
     }
 
     /// Everything else. What cannot be said on stderr cannot be said at all.
-    pub fn say(&self, text: &str) {
+    #[expect(clippy::unused_self, reason = "whoever prints must have been handed the printer")]
+    pub fn say(self, text: &str) {
         let _ = Stderr.write_all(ended(text).as_bytes());
     }
 }

@@ -1,5 +1,7 @@
 //! `run`, `retry`, `plan` and `reset`: what goes out, or would.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +10,8 @@ use tokio::sync::watch;
 
 use super::args::{Plan, Reset, Retry, Run};
 use super::errors::{self, Failure};
-use super::progress::listener;
+use super::interrupt::Interrupts;
+use super::progress::Display;
 use super::table::table;
 use super::wording::{count, duration, number, time};
 use super::{Context, EXIT_REFUSED};
@@ -18,8 +21,6 @@ use crate::state::{RunId, SyncRecord};
 
 /// A guard would stop a sync.
 const EXIT_GUARDED: u8 = 3;
-/// Stopped at once, by a second Ctrl-C.
-const EXIT_ABORTED: i32 = 130;
 
 pub(super) async fn run(context: &Context, arguments: Run) -> Result<u8, Failure> {
     let request = Request {
@@ -68,9 +69,8 @@ pub(super) async fn reset(context: &Context, arguments: Reset) -> Result<u8, Fai
 }
 
 impl Context {
+    /// A request that nobody watches and nothing interrupts.
     fn request(&self) -> Request {
-        let (sender, cancel) = watch::channel(false);
-        stop_on_interrupt(sender);
         Request {
             command: self.command.clone(),
             select: Vec::new(),
@@ -81,25 +81,10 @@ impl Context {
             retry_rejected: false,
             baseline: false,
             seed: u64::from(std::process::id()) ^ self.now.timestamp_micros().unsigned_abs(),
-            cancel,
-            progress: listener(self.printer),
+            cancel: watch::channel(false).1,
+            progress: Arc::new(|_| ()),
         }
     }
-}
-
-/// First Ctrl-C: stop cleanly and record. Second: stop at once.
-fn stop_on_interrupt(sender: watch::Sender<bool>) {
-    #[expect(clippy::disallowed_methods, reason = "listens for as long as the process lives")]
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            let _ = sender.send(true);
-            if tokio::signal::ctrl_c().await.is_ok() {
-                std::process::exit(EXIT_ABORTED);
-            }
-        }
-        // Without a signal to wait for the sender must live on: its end would mean "never".
-        std::future::pending::<()>().await;
-    });
 }
 
 /// What `run --format json` prints.
@@ -112,10 +97,19 @@ struct Document<'a> {
 
 async fn deliver(context: &Context, request: Request) -> Result<u8, Failure> {
     let project = context.load()?;
-    let started = std::time::Instant::now();
-    let Report { record, findings } = Box::pin(run::run(&project, &request)).await?;
-    say(context, &findings);
     let printer = context.printer;
+    // Without a way to listen Ctrl-C ends the process, which the next run mends.
+    let interrupts = Interrupts::listen(printer).ok();
+    let display = Display::new(printer);
+    let request = Request {
+        cancel: interrupts.as_ref().map_or(request.cancel, |it| it.cancel.clone()),
+        progress: display.listener(),
+        ..request
+    };
+    let outcome = Box::pin(run::run(&project, &request)).await;
+    display.end();
+    let Report { record, findings } = outcome?;
+    say(context, &findings);
     if printer.is_json() {
         let document = Document { run: &record.run, as_of: record.as_of, syncs: &record.syncs };
         printer.json(&document)?;
@@ -123,19 +117,18 @@ async fn deliver(context: &Context, request: Request) -> Result<u8, Failure> {
     }
     let delivered: u64 = record.syncs.iter().map(|sync| sync.delivered).sum();
     let differing: u64 = record.syncs.iter().map(SyncRecord::differing).sum();
-    let mut text = run_table(&record.syncs);
-    text += &match differing {
-        0 => format!("\nnothing to send, as of {}\n", time(record.as_of)),
+    let as_of = time(record.as_of);
+    let summary = match differing {
+        0 => format!("nothing to send, as of {as_of}"),
         _ => format!(
-            "\n{} of {} delivered in {} and {}, as of {}\n",
+            "{} of {} delivered in {} and {}, as of {as_of}",
             number(delivered),
             count(differing, "change"),
             count(record.requests, "request"),
-            duration(started.elapsed()),
-            time(record.as_of)
+            duration(display.elapsed()),
         ),
     };
-    printer.print(&text)?;
+    printer.print(&format!("{}\n{summary}", run_table(&record.syncs)))?;
     Ok(record.exit_code)
 }
 
@@ -187,15 +180,19 @@ fn note(sync: &SyncRecord) -> String {
 
 pub(super) async fn plan(context: &Context, arguments: Plan) -> Result<u8, Failure> {
     let project = context.load()?;
+    let display = Display::new(context.printer);
     let request = Request {
         select: arguments.selection.select,
         as_of: arguments.time.as_of,
         force: arguments.leave.force,
         allow_large_change: arguments.leave.allow_large_change,
+        progress: display.listener(),
         ..context.request()
     };
     let detail = Detail { payloads: arguments.payloads, sql: arguments.sql };
-    let plan = Box::pin(run::plan(&project, &request, detail)).await?;
+    let outcome = Box::pin(run::plan(&project, &request, detail)).await;
+    display.end();
+    let plan = outcome?;
     say(context, &plan.findings);
     if context.printer.is_json() {
         context.printer.json(&plan)?;
@@ -221,13 +218,14 @@ fn plan_text(syncs: &[PlannedSync], as_of: DateTime<Utc>) -> String {
             row
         }),
     );
-    text += &format!("\nas of {}; nothing was sent or stored\n", time(as_of));
+    let _ = writeln!(text, "\nas of {}; nothing was sent or stored", time(as_of));
     for sync in syncs {
+        let name = &sync.record.sync;
         for request in &sync.requests {
-            text += &format!("\n-- {}\n{}", sync.record.sync, wire(request));
+            let _ = write!(text, "\n-- {name}\n{}", wire(request));
         }
         if let Some(sql) = &sync.sql {
-            text += &format!("\n-- {}\n{sql}", sync.record.sync);
+            let _ = writeln!(text, "\n-- {name}\n{}", sql.trim_end());
         }
     }
     text
@@ -241,7 +239,7 @@ fn seconds(value: f64) -> String {
 fn wire(request: &PlannedRequest) -> String {
     let mut text = format!("{} {}\n", request.method, request.url);
     for (name, value) in &request.headers {
-        text += &format!("{name}: {value}\n");
+        let _ = writeln!(text, "{name}: {value}");
     }
     let body = match &request.body {
         serde_json::Value::String(body) => body.clone(),

@@ -22,8 +22,15 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
     for row in rows {
         table.add_row(aligned(row));
     }
-    let lines = table.to_string();
-    lines.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 fn is_number(text: Option<&String>) -> bool {
@@ -32,11 +39,21 @@ fn is_number(text: Option<&String>) -> bool {
     })
 }
 
-/// A JSON value as a cell.
-pub fn cell(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Null => String::new(),
-        serde_json::Value::String(text) => super::wording::visible(text),
-        other => other.to_string(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_right_and_lines_end_with_text() {
+        let rows = [["a.crm", "1,234", ""], ["longer.crm", "5", "not due"]];
+        let rows = rows.map(|row| row.map(ToOwned::to_owned).to_vec());
+        assert_eq!(
+            table(&["sync", "entered", ""], rows),
+            "\
+sync        entered
+a.crm         1,234
+longer.crm        5  not due
+"
+        );
     }
 }
