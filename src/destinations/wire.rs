@@ -318,7 +318,7 @@ fn what_is_missing_or_impossible_is_told() {
     D03 option `region` of destination `s` is not usable: expected `us` or `eu` ("mars") `muster destinations segment` shows every option and an example
     D03 option `batch_size` of destination `s` is 3000; Segment takes at most 2500 messages (3000) write `batch_size = 2500` or less
     D03 option `data_plane_url` of destination `r` is missing ("rudderstack") write `data_plane_url = "https://…"`
-    D03 option `write_key` of destination `r` is not usable: expected a text that is not empty ("") -
+    D03 option `write_key` of destination `r` is not usable: expected a text that is not empty ("") `muster destinations rudderstack` shows every option and an example
     D02 destination `f` has no option `rate_limit` (3) -
     D03 option `headers` of destination `w` names `Host`, which follows from the request itself ({ Host = "a" }) `muster destinations webhook` shows every option and an example
     "#);

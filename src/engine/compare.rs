@@ -133,9 +133,25 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     } else {
         0
     };
-    let difference =
-        Difference { records, reading: comparison.reading, delivered: schema.as_deref() }.sql();
-    let plan = merge.plan(&difference).await.map_err(failed)?;
+    let doubtful = match schema.is_some() {
+        true => one(&merge, &what, "SELECT count(*) FROM delivered WHERE present IS NULL").await? > 0,
+        false => false,
+    };
+    let difference = Difference {
+        records,
+        reading: comparison.reading,
+        delivered: schema.as_deref(),
+        doubtful,
+    };
+    let differing = difference.differing();
+    let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
+    if let Some(sql) = &differing {
+        write_query(&merge, &what, sql, &differing_path).await?;
+        let table = files::table(&merge, &differing_path, &orders).await?;
+        merge.register("differing", table).map_err(failed)?;
+    }
+    let labels = difference.labels();
+    let plan = merge.plan(&labels).await.map_err(failed)?;
     let stream = merge.execute(&plan).await.map_err(failed)?;
     let labelling = Labelling {
         sync: &records.sync,
@@ -146,7 +162,9 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     };
     let path = session.scratch(&format!("{}.changes.parquet", records.sync));
     let changes = write_changes(&path, stream, &labelling).await?;
-    drop(std::fs::remove_file(&desired_path));
+    for path in [&desired_path, &differing_path] {
+        drop(std::fs::remove_file(path));
+    }
     Ok(Compared {
         changes,
         desired: rows - invalid,
@@ -154,7 +172,10 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
         suppressed,
         conflicts,
         before,
-        sql: format!("-- desired\n{desired_sql};\n\n-- difference\n{difference};\n"),
+        sql: format!(
+            "-- desired\n{desired_sql};\n\n-- differing\n{};\n\n-- labels\n{labels};\n",
+            differing.as_deref().unwrap_or("SELECT * FROM desired")
+        ),
     })
 }
 
@@ -166,21 +187,33 @@ async fn one(session: &Session, what: &str, sql: &str) -> Result<u64> {
     Ok(super::columns::first_row_counts(&batches)[0])
 }
 
-/// The physical plan of a sync's difference, for tests and `plan --sql -v`.
-pub async fn explain(
+/// The physical plans of a sync's difference.
+#[cfg(test)]
+pub(super) async fn explain(
     session: &Session,
     records: &Records,
     desired: &Path,
     files: &DeliveredFiles,
-) -> Result<String> {
+) -> Result<[String; 2]> {
     let merge = session.ordered();
     let failed = |error| EngineError::of("the difference", error);
     let orders = records.orders();
     let table = files::table(&merge, desired, &orders).await?;
     merge.register("desired", table).map_err(failed)?;
     let schema = delivered::register(&merge, files, &orders).await?;
-    let sql = Difference { records, reading: Reading::Normal, delivered: schema.as_deref() }.sql();
-    merge.explain(&sql).await.map_err(failed)
+    let difference = Difference {
+        records,
+        reading: Reading::Normal,
+        delivered: schema.as_deref(),
+        doubtful: false,
+    };
+    let sql = difference.differing().unwrap_or_default();
+    let plan = merge.explain(&sql).await.map_err(failed)?;
+    let path = session.scratch("differing.parquet");
+    write_query(&merge, "the difference", &sql, &path).await?;
+    let table = files::table(&merge, &path, &orders).await?;
+    merge.register("differing", table).map_err(failed)?;
+    Ok([plan, merge.explain(&difference.labels()).await.map_err(failed)?])
 }
 
 /// Makes the platform's own normalisation callable from SQL.

@@ -1,5 +1,5 @@
-//! What was delivered, as SQL: a base file and at most one file of later changes, both sorted by
-//! record key, merged on read. And folding: what a run's journal says, turned into such a file.
+//! What was delivered: one file per sync, sorted by record key. And folding: what a run's journal says,
+//! turned into a file of state rows and merged into it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,21 +21,15 @@ use super::session::Session;
 use crate::outbox::{Replay, RowState};
 use crate::record::Change;
 
-/// The files that together are what one sync delivered.
+/// Where what one sync delivered lies.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveredFiles {
+    /// `None`: nothing was ever delivered.
     pub base: Option<PathBuf>,
-    pub delta: Option<PathBuf>,
 }
 
-/// Version of the layout of both files.
+/// Version of the layout of the file.
 pub const DELIVERED_FORMAT: &str = "1";
-
-impl DeliveredFiles {
-    pub fn is_empty(&self) -> bool {
-        self.base.is_none() && self.delta.is_none()
-    }
-}
 
 /// Registers the table `delivered` in an ordered session; its columns, or `None` when nothing was
 /// ever delivered.
@@ -44,41 +38,13 @@ pub async fn register(
     files: &DeliveredFiles,
     orders: &[&str],
 ) -> Result<Option<SchemaRef>> {
-    let mut tables = Vec::new();
-    for (name, path) in [("base", &files.base), ("delta", &files.delta)] {
-        if let Some(path) = path {
-            let table = files::table(session, path, orders).await?;
-            let schema = table.schema();
-            session.register(name, table).map_err(|error| EngineError::of("the state", error))?;
-            tables.push((name, schema));
-        }
-    }
-    let Some((_, newest)) = tables.last() else { return Ok(None) };
-    let columns: Vec<Arc<Field>> =
-        newest.fields().iter().filter(|field| field.name() != "removed").cloned().collect();
-    let target = Schema::new(columns);
-    let sql = merged(&tables, &target);
-    let failed = |error| EngineError::of("reading what was delivered", error);
-    let plan = session.plan(&sql).await.map_err(failed)?;
-    let view = datafusion::datasource::ViewTable::new(plan, Some(sql));
-    session.register("delivered", Arc::new(view)).map_err(failed)?;
-    Ok(Some(Arc::new(target)))
-}
-
-/// The later file wins; tombstones are gone.
-fn merged(tables: &[(&str, SchemaRef)], target: &Schema) -> String {
-    match tables {
-        [(base, base_schema), (delta, delta_schema)] => format!(
-            "{} AS t LEFT ANTI JOIN {delta} AS x ON t.record_key = x.record_key\nUNION ALL\n{} AS t WHERE NOT removed",
-            select(base, base_schema, target),
-            select(delta, delta_schema, target)
-        ),
-        [(only, schema)] if schema.column_with_name("removed").is_some() => {
-            format!("{} AS t WHERE NOT removed", select(only, schema, target))
-        }
-        [(only, schema)] => select(only, schema, target),
-        _ => String::new(),
-    }
+    let Some(base) = &files.base else { return Ok(None) };
+    let table = files::table(session, base, orders).await?;
+    let schema = table.schema();
+    session
+        .register("delivered", table)
+        .map_err(|error| EngineError::of("reading what was delivered", error))?;
+    Ok(Some(schema))
 }
 
 /// `SELECT … FROM table` in the columns of `target`; columns the table lacks are NULL.
@@ -405,70 +371,35 @@ fn named(batch: &RecordBatch, name: &str) -> ArrowResult<ArrayRef> {
     })
 }
 
-/// Merges a fresh fold into the files of a sync: into a new delta, or into a new base. How many rows
-/// the file holds.
+/// Merges a fresh fold into what was delivered before: one file, sorted by record key. How many rows
+/// it holds.
 pub async fn merge(
     session: &Session,
     files: &DeliveredFiles,
     fresh: &Path,
     into: &Path,
-    target: Target,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<u64> {
     let failed = |error| EngineError::of("folding what was delivered", error);
     let orders = ["record_key"];
-    let mut tables = Vec::new();
-    let all = [
-        ("base", files.base.as_deref()),
-        ("delta", files.delta.as_deref()),
-        ("fresh", Some(fresh)),
-    ];
-    for (name, path) in all {
-        let wanted = name != "base" || target == Target::Base;
-        if let (Some(path), true) = (path, wanted) {
-            let table = files::table(session, path, &orders).await?;
-            tables.push((name, table.schema()));
-            session.register(name, table).map_err(failed)?;
-        }
+    let table = files::table(session, fresh, &orders).await?;
+    let newest = table.schema();
+    session.register("fresh", table).map_err(failed)?;
+    let kept = newest.fields().iter().filter(|field| field.name() != "removed").cloned();
+    let target = Schema::new(kept.collect::<Vec<_>>());
+    let mut sql = format!("{} AS t WHERE NOT t.removed", select("fresh", &newest, &target));
+    if let Some(base) = &files.base {
+        let table = files::table(session, base, &orders).await?;
+        let untouched = select("base", &table.schema(), &target);
+        session.register("base", table).map_err(failed)?;
+        sql = format!(
+            "SELECT * FROM (\n{untouched} AS t LEFT ANTI JOIN fresh AS f ON t.record_key = f.record_key\n\
+             UNION ALL\n{sql}\n)"
+        );
     }
-    let Some((_, newest)) = tables.last().cloned() else { return Ok(0) };
-    let sql = merge_sql(&tables, &newest, target);
+    sql += "\nORDER BY record_key ASC NULLS FIRST";
     let plan = session.plan(&sql).await.map_err(failed)?;
     let stream = session.execute(&plan).await.map_err(failed)?;
     let rows = files::write_stream_with(into, stream, metadata).await;
     rows.map_err(|error| error.of("folding what was delivered", into))
-}
-
-/// Which file a fold ends up in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// Everything in one file; tombstones have done their work.
-    Base,
-    /// Only what differs from the base; tombstones stay.
-    Delta,
-}
-
-fn merge_sql(tables: &[(&str, SchemaRef)], newest: &SchemaRef, target: Target) -> String {
-    let keep: Vec<Arc<Field>> = newest
-        .fields()
-        .iter()
-        .filter(|field| target == Target::Delta || field.name() != "removed")
-        .cloned()
-        .collect();
-    let columns = Schema::new(keep);
-    let parts = tables.iter().enumerate().map(|(index, (name, schema))| {
-        let mut sql = format!("{} AS t", select(name, schema, &columns));
-        for (later, _) in &tables[index + 1..] {
-            let _ = write!(
-                sql,
-                " LEFT ANTI JOIN {later} AS {later}x ON t.record_key = {later}x.record_key"
-            );
-        }
-        if target == Target::Base && schema.column_with_name("removed").is_some() {
-            sql += " WHERE NOT t.removed";
-        }
-        sql
-    });
-    let union = parts.collect::<Vec<_>>().join("\nUNION ALL\n");
-    format!("SELECT * FROM (\n{union}\n) ORDER BY record_key ASC NULLS FIRST")
 }

@@ -36,19 +36,34 @@ const STATE: [&str; 9] = [
     "run",
 ];
 
+/// Wanted, and as far as is known not there.
+const ABSENT: &str = "c.wanted AND (NOT c.known OR c.present = FALSE)";
+
 /// The SQL of one sync's difference. Selects from the tables `desired` and `delivered`.
 pub struct Difference<'a> {
     pub records: &'a Records,
     pub reading: Reading,
     /// Columns of `delivered`; `None` when nothing was ever delivered.
     pub delivered: Option<&'a Schema>,
+    /// Some record has an unknown fate: then every record of its subject is said again, since what
+    /// destinations keep of a subject is shared by its records.
+    pub doubtful: bool,
 }
 
 impl Difference<'_> {
-    pub fn sql(&self) -> String {
+    /// What differs, sorted by record key. `None` when nothing was ever delivered: then everything
+    /// differs, and [`labels`](Self::labels) reads `desired` itself.
+    pub fn differing(&self) -> Option<String> {
+        let changes = self.changes(self.delivered?);
+        Some(format!("{changes}\nORDER BY record_key ASC NULLS FIRST"))
+    }
+
+    /// What became of every record that differs. Selects from `differing`, which is what the query of
+    /// that name returned, and again from the two files: a subject is known by all of its records.
+    pub fn labels(&self) -> String {
         match self.delivered {
             None => self.first(),
-            Some(delivered) => self.incremental(delivered),
+            Some(_) => self.labelled(),
         }
     }
 
@@ -95,26 +110,56 @@ impl Difference<'_> {
         })
     }
 
-    fn incremental(&self, delivered: &Schema) -> String {
-        let changes = self.changes(delivered);
+    fn labelled(&self) -> String {
         let change = self.change();
         let columns = self.columns().join(", ");
-        let (joins, order) = match self.records.grain {
-            Grain::Raw => (
-                "\nLEFT JOIN (SELECT DISTINCT subject FROM desired WHERE invalid IS NULL) AS w ON w.subject = c.subject\
-                 \nLEFT JOIN (SELECT DISTINCT subject FROM delivered WHERE present IS DISTINCT FROM FALSE) AS k ON k.subject = c.subject",
-                "subject, record_key",
-            ),
-            Grain::Subject => ("", "subject, record_key"),
-            Grain::Email | Grain::List => ("", "record_key"),
+        let joins = match self.records.grain {
+            Grain::Raw => self.lookups(),
+            Grain::Subject | Grain::Email | Grain::List => String::new(),
         };
-        let ordered = order.split(", ").map(|column| format!("c.{column} ASC NULLS FIRST"));
-        let ordered = ordered.collect::<Vec<_>>().join(", ");
-        let inner = order.replace(", ", " ASC NULLS FIRST, ") + " ASC NULLS FIRST";
         format!(
-            "SELECT {columns}, {change} AS change\n\
-             FROM (\nSELECT * FROM (\n{changes}\n) ORDER BY {inner}\n) AS c{joins}\nORDER BY {ordered}"
+            "SELECT {columns}, {change} AS change\nFROM differing AS c{joins}\n\
+             ORDER BY c.record_key ASC NULLS FIRST"
         )
+    }
+
+    /// What is known of the subject beside this record: whether it is wanted (`w`), known there (`k`),
+    /// and, where that matters, both by one and the same record (`b`).
+    fn lookups(&self) -> String {
+        let (columns, qualified) = match self.records.per_trait {
+            true => ("subject, trait", "d.subject, d.trait"),
+            false => ("subject", "d.subject"),
+        };
+        let mut sql = String::new();
+        let mut join = |alias: &str, source: &str| {
+            let _ = write!(sql, "\nLEFT JOIN ({source}) AS {alias} ON {alias}.subject = c.subject");
+            if self.records.per_trait {
+                let _ = write!(sql, " AND {alias}.trait = c.trait");
+            }
+        };
+        join("w", &format!("SELECT DISTINCT {columns} FROM desired WHERE invalid IS NULL"));
+        let known = "FROM delivered WHERE present IS DISTINCT FROM FALSE";
+        join("k", &format!("SELECT DISTINCT {columns} {known}"));
+        if self.adopts_by_sibling() {
+            join(
+                "b",
+                &format!(
+                    "SELECT DISTINCT {qualified} FROM desired AS d JOIN delivered AS p \
+                     ON d.record_key = p.record_key WHERE d.invalid IS NULL AND p.present"
+                ),
+            );
+        }
+        sql
+    }
+
+    /// A new identifier need not be said when a record that stays brings the values anyway.
+    fn adopts_by_sibling(&self) -> bool {
+        self.records.model.kind == ModelKind::Trait && !self.records.resync_on_new_identifier
+    }
+
+    /// A record that is new although its subject is known.
+    fn is_again(&self) -> String {
+        format!("{ABSENT} AND k.subject IS NOT NULL")
     }
 
     /// Output columns, before `change`.
@@ -124,7 +169,15 @@ impl Difference<'_> {
         columns.extend(self.identifiers().iter().map(|name| format!("c.{name}")));
         for column in self.records.columns() {
             let (value, before, send) = names(column);
-            columns.extend([value, before, send].map(|name| format!("c.{name}")));
+            columns.extend([value, before].map(|name| format!("c.{name}")));
+            columns.push(match self.records.grain == Grain::Raw && self.records.compares() {
+                // All of it, NULLs too: the subject's other records may be known by older values.
+                true => {
+                    let own = self.own(column, "c.trait");
+                    format!("({own}CASE WHEN {} THEN TRUE ELSE c.{send} END) AS {send}", self.is_again())
+                }
+                false => format!("c.{send}"),
+            });
         }
         columns.extend(self.profile().iter().map(|name| format!("c.{name}")));
         columns.extend(STATE.map(|name| match name {
@@ -168,10 +221,20 @@ impl Difference<'_> {
         for name in STATE {
             let _ = write!(sql, ", p.{name}");
         }
+        let (desired, doubtful) = match self.doubts() {
+            true => (
+                "(SELECT e.*, u.subject IS NOT NULL AS doubtful FROM desired AS e LEFT JOIN \
+                 (SELECT DISTINCT subject FROM delivered WHERE present IS NULL) AS u \
+                 ON u.subject = e.subject)",
+                "coalesce(d.doubtful, FALSE)",
+            ),
+            false => ("desired", "FALSE"),
+        };
         let _ = write!(
             sql,
-            ", d.record_key IS NOT NULL AS wanted, p.record_key IS NOT NULL AS known, {} AS moved\n\
-             FROM desired AS d FULL JOIN delivered AS p ON d.record_key = p.record_key\n\
+            ", d.record_key IS NOT NULL AS wanted, p.record_key IS NOT NULL AS known, {} AS moved, \
+             {doubtful} AS doubtful\n\
+             FROM {desired} AS d FULL JOIN delivered AS p ON d.record_key = p.record_key\n\
              WHERE d.invalid IS NULL AND (d.record_key IS NULL OR p.record_key IS NULL OR p.standing <> 'delivered'",
             self.moved()
         );
@@ -182,6 +245,9 @@ impl Difference<'_> {
         }
         if self.records.grain == Grain::Subject {
             let _ = write!(sql, " OR {}", self.moved());
+        }
+        if self.doubts() {
+            sql += " OR d.doubtful";
         }
         sql + ")"
     }
@@ -200,13 +266,8 @@ impl Difference<'_> {
         if self.records.model.kind == ModelKind::Audience {
             return "TRUE".to_owned();
         }
-        let own = match self.records.per_trait {
-            true => format!(
-                "coalesce(d.trait, p.trait) = {} AND ",
-                super::columns::literal(&column.name)
-            ),
-            false => String::new(),
-        };
+        let own = self.own(column, "coalesce(d.trait, p.trait)");
+        let doubtful = if self.doubts() { " WHEN d.doubtful THEN TRUE" } else { "" };
         let moved = match self.records.grain {
             Grain::Subject => {
                 format!(" WHEN {} THEN d.{value} IS NOT NULL OR {distinct}", self.moved())
@@ -214,8 +275,21 @@ impl Difference<'_> {
             _ => String::new(),
         };
         format!(
-            "({own}CASE WHEN p.record_key IS NOT NULL AND p.present IS NULL THEN TRUE{moved} ELSE {distinct} END)"
+            "({own}CASE WHEN p.record_key IS NOT NULL AND p.present IS NULL THEN TRUE{doubtful}{moved} ELSE {distinct} END)"
         )
+    }
+
+    /// Restricts records of one trait to their own column.
+    fn own(&self, column: &ModelColumn, name: &str) -> String {
+        match self.records.per_trait {
+            true => format!("{name} = {} AND ", super::columns::literal(&column.name)),
+            false => String::new(),
+        }
+    }
+
+    /// Records of other grains have nothing in common with each other.
+    fn doubts(&self) -> bool {
+        self.doubtful && self.records.grain == Grain::Raw
     }
 
     /// What became of a record; NULL where nothing is to be said or done.
@@ -235,26 +309,28 @@ impl Difference<'_> {
         let mut case = |when: &str, then: &str| {
             let _ = write!(sql, "\n  WHEN {when} THEN {then}");
         };
-        let absent = "c.wanted AND (NOT c.known OR c.present = FALSE)";
+        if raw {
+            let again = match (self.adopts_by_sibling(), self.records.resync_on_new_identifier) {
+                (true, _) => "CASE WHEN b.subject IS NULL THEN 'resynced' ELSE 'adopted' END",
+                (false, true) => "'resynced'",
+                (false, false) => "'adopted'",
+            };
+            case(&self.is_again(), again);
+        }
         if is_trait {
             let value = any(|column| format!("c.{} IS NOT NULL", names(column).0));
-            let nothing = format!("{absent} AND NOT ({value})");
+            let nothing = format!("{ABSENT} AND NOT ({value})");
             case(&format!("{nothing} AND c.known"), "'retired'");
             case(&nothing, "NULL");
         }
-        if raw {
-            let again =
-                if self.records.resync_on_new_identifier { "'resynced'" } else { "'adopted'" };
-            case(&format!("{absent} AND k.subject IS NOT NULL"), again);
-        }
-        case(absent, "'entered'");
+        case(ABSENT, "'entered'");
         if is_trait {
             case(&format!("c.wanted AND c.present AND c.moved AND ({says})"), self.moved_change());
             case(&format!("c.wanted AND c.present AND NOT ({says})"), "'adopted'");
             case("c.wanted", "'changed'");
         } else {
             case("c.wanted AND c.present AND c.moved", self.moved_change());
-            case("c.wanted AND c.present", "'adopted'");
+            case("c.wanted AND c.present AND NOT c.doubtful", "'adopted'");
             case("c.wanted", "'entered'");
         }
         case("c.present = FALSE", "'retired'");

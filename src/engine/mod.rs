@@ -24,8 +24,8 @@ pub use answer::{
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
 pub use changes::{BlocksError, ChangeCounts, Changes, Labelling, read_blocks, write_changes};
 pub use columns::ModelColumn;
-pub use compare::{Compared, Comparison, compare, explain, prepare};
-pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folding, Target, fold, merge};
+pub use compare::{Compared, Comparison, compare, prepare};
+pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folding, fold, merge};
 pub use difference::Reading;
 pub use error::{EngineError, Result};
 pub use files::footer;

@@ -108,7 +108,8 @@ impl Session {
         self.state().create_logical_plan(sql).await
     }
 
-    /// The physical plan, as text; for tests and `-v`.
+    /// The physical plan, as text.
+    #[cfg(test)]
     pub async fn explain(&self, sql: &str) -> datafusion::error::Result<String> {
         let plan = self.physical(self.state(), &self.plan(sql).await?).await?;
         Ok(datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string())

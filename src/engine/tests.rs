@@ -122,7 +122,7 @@ impl Shop {
     }
 
     /// Folds with these outcomes; the fold done twice gives the same.
-    async fn fold(&mut self, compared: &Compared, rows: Vec<RowState>, target: Target) {
+    async fn fold(&mut self, compared: &Compared, rows: Vec<RowState>) {
         let session = Session::new(self.limits()).unwrap();
         let reasons = (0_u64..).zip(&rows).filter(|(_, state)| **state == RowState::Rejected);
         let reasons = reasons.map(|(row, _)| (row, "no".to_owned())).collect();
@@ -136,13 +136,10 @@ impl Shop {
         let twice = session.scratch("twice.parquet");
         fold(&compared.changes.path, &folding, &twice).unwrap();
         assert_eq!(fs::read(&fresh).unwrap(), fs::read(&twice).unwrap(), "folding is idempotent");
-        let merged = self.folder.path().join(format!("{target:?}{}.parquet", self.steps));
+        let merged = self.folder.path().join(format!("base{}.parquet", self.steps));
         let ordered = session.ordered();
-        merge(&ordered, &self.files, &fresh, &merged, target, &BTreeMap::new()).await.unwrap();
-        match target {
-            Target::Base => self.files = DeliveredFiles { base: Some(merged), delta: None },
-            Target::Delta => self.files.delta = Some(merged),
-        }
+        merge(&ordered, &self.files, &fresh, &merged, &BTreeMap::new()).await.unwrap();
+        self.files = DeliveredFiles { base: Some(merged) };
     }
 
     fn blocks(&self, compared: &Compared) -> Vec<Block> {
@@ -224,7 +221,6 @@ proptest! {
     fn any_history_converges(
         worlds in worlds(),
         fates in proptest::collection::vec(0_u8..6, 1..12),
-        delta in any::<bool>(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -234,12 +230,11 @@ proptest! {
                 shop.set(world);
                 let compared = shop.compare(Grain::Raw, false).await;
                 let states = suffer(&mut remote, &shop.blocks(&compared), &fates);
-                let target = if delta && shop.files.base.is_some() { Target::Delta } else { Target::Base };
-                shop.fold(&compared, states, target).await;
+                shop.fold(&compared, states).await;
             }
             let compared = shop.compare(Grain::Raw, true).await;
             let states = suffer(&mut remote, &shop.blocks(&compared), &[0]);
-            shop.fold(&compared, states, Target::Base).await;
+            shop.fold(&compared, states).await;
             let last = worlds.last().cloned().unwrap_or_default();
             assert_eq!(remote, wanted(&last));
             let quiet = shop.compare(Grain::Raw, false).await;
@@ -255,38 +250,23 @@ async fn the_difference_is_a_merge_of_sorted_files() {
     shop.set(&everybody);
     let compared = shop.compare(Grain::Raw, false).await;
     let states = vec![RowState::Acknowledged; 12];
-    shop.fold(&compared, states, Target::Base).await;
+    shop.fold(&compared, states).await;
     let records = shop.records.clone().unwrap();
-    let base = shop.files.base.clone().unwrap();
     // A file of the same shape as desired records: what is compared is the plan, not the rows.
-    let desired = desired_like(&shop, &base).await;
-    for delta in [None, Some(base.clone())] {
-        let session = Session::new(shop.limits()).unwrap();
-        let delta = match delta {
-            None => None,
-            Some(_) => {
-                let fresh = shop.folder.path().join("empty.parquet");
-                let replay = Replay {
-                    rows: vec![RowState::Acknowledged; 12],
-                    reasons: BTreeMap::new(),
-                    jobs: Vec::new(),
-                };
-                let folding = Folding { run: "x", now: now(), replay: &replay };
-                fold(&compared.changes.path, &folding, &fresh).unwrap();
-                Some(fresh)
-            }
-        };
-        let files = DeliveredFiles { base: Some(base.clone()), delta };
-        let plan = explain(&session, &records, &desired, &files).await.unwrap();
+    let desired = desired_like(&shop).await;
+    let session = Session::new(shop.limits()).unwrap();
+    let [differing, labels] =
+        super::compare::explain(&session, &records, &desired, &shop.files).await.unwrap();
+    assert!(differing.contains("SortMergeJoinExec: join_type=Full"), "{differing}");
+    let sorts = |plan: &str| plan.matches("SortExec:").count();
+    // What differs is the only thing that is sorted.
+    assert_eq!((sorts(&differing), sorts(&labels)), (1, 0), "{differing}\n{labels}");
+    for plan in [differing, labels] {
         assert!(!plan.contains("HashJoin"), "{plan}");
-        assert!(plan.contains("SortMergeJoinExec: join_type=Full"), "{plan}");
-        let sorts: Vec<&str> = plan.lines().filter(|line| line.contains("SortExec:")).collect();
-        // The changes themselves are the only thing that is sorted.
-        assert_eq!(sorts.len(), 1, "{plan}");
     }
 }
 
-async fn desired_like(shop: &Shop, _base: &Path) -> PathBuf {
+async fn desired_like(shop: &Shop) -> PathBuf {
     let session = Session::new(shop.limits()).unwrap();
     let path = shop.folder.path().join("desired.parquet");
     let sql = "SELECT 'u1' || chr(1) || 'e' AS record_key, 'u1' AS subject, 'e' AS email, \
@@ -312,7 +292,7 @@ async fn nan_equals_nan_and_minus_zero_is_zero() {
     shop.set(&world([1, 2]));
     let first = shop.compare(Grain::Raw, false).await;
     assert_eq!(first.changes.counts.of(Change::Entered), 2);
-    shop.fold(&first, vec![RowState::Acknowledged; 2], Target::Base).await;
+    shop.fold(&first, vec![RowState::Acknowledged; 2]).await;
     shop.set(&world([1, 3]));
     let second = shop.compare(Grain::Raw, false).await;
     assert_eq!(second.changes.counts.differing(), 0, "NaN is NaN, and 0.0 is -0.0");

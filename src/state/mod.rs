@@ -6,7 +6,6 @@
 //!        /runs/<run>.json
 //!        /syncs/<model>.<destination>/manifest.json      which files count, and how far they are folded
 //!                                    /delivered.parquet  base, sorted by record key
-//!                                    /delta-<run>.parquet  later changes, sorted by record key
 //!                                    /remote.json        id of the remote list
 //!                                    /runs/<run>/changes.parquet, journal-*.jsonl
 //! ```

@@ -11,13 +11,11 @@ use sha2::{Digest, Sha256};
 use super::{Result, RunId, StateError, Store};
 use crate::destinations::{Job, Remote};
 use crate::digest::hex;
-use crate::engine::{self, DELIVERED_FORMAT, DeliveredFiles, Folding, Session, Target};
+use crate::engine::{self, DELIVERED_FORMAT, DeliveredFiles, Folding, Session};
 use crate::outbox::{Replay, replay};
 
 /// Version of the manifest.
 const FORMAT: u32 = 1;
-/// Once the delta holds this share of the base it becomes part of it.
-const COMPACT_SHARE: u64 = 5;
 /// How many runs' changes and journals are kept to look at.
 const KEPT_RUNS: usize = 30;
 
@@ -33,7 +31,6 @@ pub struct Manifest {
     /// When changes were last sent.
     pub synced_at: Option<DateTime<Utc>>,
     pub base: Option<FileEntry>,
-    pub delta: Option<FileEntry>,
 }
 
 /// One file as it was when it was written.
@@ -90,9 +87,6 @@ impl SyncState {
             return Err(StateError::Newer { sync: sync.to_owned(), format: manifest.format });
         }
         state.verify_base(&mut manifest)?;
-        if let Some(delta) = &manifest.delta {
-            state.verify(delta)?;
-        }
         state.manifest = Some(manifest);
         Ok(state)
     }
@@ -135,21 +129,9 @@ impl SyncState {
         }
         let sha256 = Self::checksum(&path)?.unwrap_or_default();
         manifest.base = Some(FileEntry { name: BASE.into(), rows, sha256 });
-        manifest.delta = None;
         manifest.folded = folded;
         manifest.format = FORMAT;
         Ok(())
-    }
-
-    fn verify(&self, file: &FileEntry) -> Result<()> {
-        let path = self.folder.join(&file.name);
-        match Self::checksum(&path)? {
-            None => Err(self.damaged(&path, "is missing")),
-            Some(sum) if sum != file.sha256 => {
-                Err(self.damaged(&path, "is not the file that was written (its checksum differs)"))
-            }
-            Some(_) => Ok(()),
-        }
     }
 
     fn checksum(path: &Path) -> Result<Option<String>> {
@@ -195,12 +177,8 @@ impl SyncState {
     }
 
     pub fn files(&self) -> DeliveredFiles {
-        let path = |file: &Option<FileEntry>| file.as_ref().map(|f| self.folder.join(&f.name));
-        let manifest = self.manifest.as_ref();
-        DeliveredFiles {
-            base: manifest.and_then(|manifest| path(&manifest.base)),
-            delta: manifest.and_then(|manifest| path(&manifest.delta)),
-        }
+        let base = self.manifest.as_ref().and_then(|manifest| manifest.base.as_ref());
+        DeliveredFiles { base: base.map(|base| self.folder.join(&base.name)) }
     }
 
     /// Folder of one run's outbox.
@@ -246,8 +224,8 @@ impl SyncState {
         Ok(jobs)
     }
 
-    /// Folds a sealed run into what was delivered. Writes in proportion to the changes until those
-    /// reach a share of the base. Idempotent.
+    /// Folds a sealed run into what was delivered; a run without changes writes the manifest only.
+    /// Idempotent.
     pub async fn commit(
         &mut self,
         session: &Session,
@@ -260,9 +238,8 @@ impl SyncState {
         let folding = Folding { run: run.as_str(), now, replay: &replayed };
         let rows = engine::fold(&changes, &folding, &fresh)?;
         let mut manifest = self.manifest.clone().unwrap_or_default();
-        let old_delta = manifest.delta.clone();
         if rows > 0 {
-            self.write_files(session, run, &fresh, rows, &mut manifest).await?;
+            manifest.base = Some(self.write_base(session, run, &fresh).await?);
         }
         manifest.format = FORMAT;
         manifest.sync.clone_from(&self.sync);
@@ -271,9 +248,6 @@ impl SyncState {
             manifest.synced_at = Some(now);
         }
         self.write_manifest(&manifest)?;
-        if let Some(old) = old_delta.filter(|old| manifest.delta.as_ref() != Some(old)) {
-            self.store.remove(&self.folder.join(old.name))?;
-        }
         self.manifest = Some(manifest);
         drop(std::fs::remove_file(&fresh));
         self.forget_old_runs()?;
@@ -295,30 +269,16 @@ impl SyncState {
             let changes = self.outbox(&run).join("changes.parquet");
             if engine::fold(&changes, &folding, &fresh)? > 0 {
                 let merged = session.scratch(&format!("{}.{run}.settled.parquet", self.sync));
-                let (ordered, target) = (session.ordered(), Target::Base);
                 let metadata = BTreeMap::new();
-                engine::merge(&ordered, &files, &fresh, &merged, target, &metadata).await?;
-                files = DeliveredFiles { base: Some(merged), delta: None };
+                let ordered = session.ordered();
+                engine::merge(&ordered, &files, &fresh, &merged, &metadata).await?;
+                files = DeliveredFiles { base: Some(merged) };
             }
         }
         Ok(files)
     }
 
-    async fn write_files(
-        &self,
-        session: &Session,
-        run: &RunId,
-        fresh: &Path,
-        rows: u64,
-        manifest: &mut Manifest,
-    ) -> Result<()> {
-        let base_rows = manifest.base.as_ref().map_or(0, |base| base.rows);
-        let delta_rows = manifest.delta.as_ref().map_or(0, |delta| delta.rows);
-        let small = (rows + delta_rows) * COMPACT_SHARE < base_rows;
-        let (target, name) = match small {
-            true => (Target::Delta, format!("delta-{run}.parquet")),
-            false => (Target::Base, BASE.to_owned()),
-        };
+    async fn write_base(&self, session: &Session, run: &RunId, fresh: &Path) -> Result<FileEntry> {
         let metadata = BTreeMap::from([
             ("muster.format", DELIVERED_FORMAT.to_owned()),
             ("muster.sync", self.sync.clone()),
@@ -326,16 +286,10 @@ impl SyncState {
         ]);
         let written = session.scratch(&format!("{}.{run}.merged.parquet", self.sync));
         let ordered = session.ordered();
-        let files = self.files();
-        let rows = engine::merge(&ordered, &files, fresh, &written, target, &metadata).await?;
+        let rows = engine::merge(&ordered, &self.files(), fresh, &written, &metadata).await?;
         let sha256 = Self::checksum(&written)?.unwrap_or_default();
-        self.store.adopt(&written, &self.folder.join(&name))?;
-        let entry = Some(FileEntry { name, rows, sha256 });
-        match target {
-            Target::Delta => manifest.delta = entry,
-            Target::Base => (manifest.base, manifest.delta) = (entry, None),
-        }
-        Ok(())
+        self.store.adopt(&written, &self.folder.join(BASE))?;
+        Ok(FileEntry { name: BASE.into(), rows, sha256 })
     }
 
     fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
