@@ -133,16 +133,12 @@ impl Queue {
         let Some(reading) = &mut self.reading else { return };
         let read = reading.await;
         self.reading = None;
-        match read {
-            Ok((rest, chunk)) => {
-                self.waiting.extend(chunk);
-                self.reading = rest.map(|rest| tokio::task::spawn_blocking(|| rest.chunk()));
-            }
-            Err(_) => {
-                let reason = "reading the outbox failed".into();
-                self.waiting.push_back(Prepared::Unreadable { reason });
-            }
-        }
+        let Ok((rest, chunk)) = read else {
+            let reason = "reading the outbox failed".into();
+            return self.waiting.push_back(Prepared::Unreadable { reason });
+        };
+        self.waiting.extend(chunk);
+        self.reading = rest.map(|rest| tokio::task::spawn_blocking(|| rest.chunk()));
     }
 }
 

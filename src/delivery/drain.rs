@@ -53,13 +53,26 @@ pub async fn drain(work: Work, control: Control) -> Drained {
     let terms =
         Terms { spec: work.spec, common: work.common.clone(), secrets: work.secrets.clone() };
     match Session::live(&terms, control.surroundings()) {
-        Ok(session) => drain_through(session, work, control).await,
+        Ok(session) => on_a_worker(drain_through(session, work, control)).await,
         Err(fault) => {
             let lanes = work.lanes.into_iter().enumerate();
             let mut tally = Tally::new(lanes.map(|lane| split(lane).1).collect());
             (0..tally.lanes.len()).for_each(|lane| tally.halt(lane, &fault.to_string()));
             finished(tally, None, Instant::now(), false).await
         }
+    }
+}
+
+/// Runs a drain beside the requests it waits for: a caller that blocks on it from outside the
+/// runtime's workers would pay a wake-up across threads for every reply.
+async fn on_a_worker(draining: impl Future<Output = Drained> + Send + 'static) -> Drained {
+    let mut worker = JoinSet::new();
+    worker.spawn(draining);
+    match worker.join_next().await {
+        Some(Ok(drained)) => drained,
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down, and the caller with it.
+        Some(Err(_)) | None => std::future::pending().await,
     }
 }
 

@@ -34,6 +34,15 @@ impl Flow {
         self.latency.store(average.to_bits(), Ordering::Relaxed);
     }
 
+    /// Batches to journal together: enough to hide the disk behind the requests, and no more, since
+    /// what is journaled and lost in a crash is unsettled.
+    pub(super) fn ahead(&self) -> usize {
+        match self.rate {
+            Some(_) => self.limit().clamp(8, 1024),
+            None => (4 * self.ceiling).clamp(64, 1024),
+        }
+    }
+
     /// Requests in flight at most, right now.
     pub(super) fn limit(&self) -> usize {
         let Some(rate) = self.rate else { return self.ceiling };

@@ -21,9 +21,6 @@ use crate::message::Message;
 use crate::outbox::{Journal, JournalError};
 use crate::record::Call;
 
-/// Bounds of the number of batches that are journaled together.
-const GROUP: (usize, usize) = (8, 1024);
-
 /// One lane before it is opened.
 pub(super) struct Intake {
     pub(super) index: usize,
@@ -150,7 +147,7 @@ impl Feeder {
         let blocks = lanes.into_iter().map(|lane| lane.blocks).collect();
         let mut queue = Queue::new(Preparation::new(Merge::new(blocks), self.limits));
         while !stream.is_halted() {
-            let most = self.session.core.flow.limit().clamp(GROUP.0, GROUP.1);
+            let most = self.session.core.flow.ahead();
             let prepared = tokio::select! {
                 prepared = queue.take(most) => prepared,
                 () = self.session.core.stopped() => return Err(Over),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::request::{Request, Response};
 use super::session::Reply;
@@ -66,7 +67,7 @@ impl Transport {
             Self::Live(client) => exchange(client, request).await,
             Self::Rehearsal => Err(Failure::Rehearsed),
             Self::Scripted { replies, latency } => {
-                tokio::time::sleep(*latency).await;
+                tokio::time::sleep_until(Instant::now() + *latency).await;
                 let mut replies = replies.lock().unwrap_or_else(PoisonError::into_inner);
                 match replies.pop_front().unwrap_or_else(|| Reply::status(200, Bytes::new())) {
                     Reply::Answer(response) => Ok(response),
