@@ -108,31 +108,21 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
     let desired_sql = records.desired_sql();
     let rows = write_query(session, &what, &desired_sql, &desired_path).await?;
-    let count = async |sql: Option<String>| match sql {
-        Some(sql) => lake.counts(&what, &sql).await.map(|counts| counts[0]),
-        None => Ok(0),
-    };
-    let suppressed = count(records.suppressed_sql()).await?;
-    let conflicts = count(records.conflicts_sql()).await?;
-    let without = count(records.without_email_sql()).await?;
+    let beside = [records.suppressed_sql(), records.conflicts_sql(), records.without_email_sql()];
+    let [suppressed, conflicts, without] = counts(lake, &what, beside).await?;
     let merge = session.ordered();
     let failed = |error| EngineError::of(&*what, error);
     let orders = records.orders();
     let desired = files::table(&merge, &desired_path, &orders).await?;
     merge.register("desired", desired).map_err(failed)?;
     let schema = delivered::register(&merge, comparison.delivered, &orders).await?;
-    let invalid = match records.required.is_empty() {
-        true => 0,
-        false => {
-            one(&merge, &what, "SELECT count(*) FROM desired WHERE invalid IS NOT NULL").await?
-        }
-    };
-    let before = if schema.is_some() {
+    let sql = "SELECT count(*) FROM desired WHERE invalid IS NOT NULL";
+    let invalid = one(&merge, &what, sql).await?;
+    let mut before = 0;
+    if schema.is_some() {
         let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
-        one(&merge, &what, sql).await?
-    } else {
-        0
-    };
+        before = one(&merge, &what, sql).await?;
+    }
     let difference = Difference {
         records,
         reading: comparison.reading,
@@ -149,13 +139,7 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let labels = difference.labels();
     let plan = merge.plan(&labels).await.map_err(failed)?;
     let stream = merge.execute(&plan).await.map_err(failed)?;
-    let labelling = Labelling {
-        sync: &records.sync,
-        run: comparison.run,
-        origin: comparison.origin,
-        now: comparison.now,
-        retry_rejected: comparison.retry_rejected,
-    };
+    let labelling = comparison.labelling();
     let path = session.scratch(&format!("{}.changes.parquet", records.sync));
     let changes = write_changes(&path, stream, &labelling).await?;
     for path in [&desired_path, &differing_path] {
@@ -173,6 +157,29 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
             differing.as_deref().unwrap_or("SELECT * FROM desired")
         ),
     })
+}
+
+impl Comparison<'_> {
+    fn labelling(&self) -> Labelling<'_> {
+        Labelling {
+            sync: &self.records.sync,
+            run: self.run,
+            origin: self.origin,
+            now: self.now,
+            retry_rejected: self.retry_rejected,
+        }
+    }
+}
+
+/// What each query counts; 0 where there is none.
+async fn counts(lake: &Lake<'_>, what: &str, queries: [Option<String>; 3]) -> Result<[u64; 3]> {
+    let mut counts = [0; 3];
+    for (count, sql) in counts.iter_mut().zip(queries) {
+        if let Some(sql) = sql {
+            *count = lake.counts(what, &sql).await?[0];
+        }
+    }
+    Ok(counts)
 }
 
 async fn one(session: &Session, what: &str, sql: &str) -> Result<u64> {

@@ -158,7 +158,7 @@ impl Difference<'_> {
     }
 
     /// A record that is new although its subject is known.
-    fn is_again(&self) -> String {
+    fn is_again() -> String {
         format!("{ABSENT} AND k.subject IS NOT NULL")
     }
 
@@ -174,7 +174,10 @@ impl Difference<'_> {
                 // All of it, NULLs too: the subject's other records may be known by older values.
                 true => {
                     let own = self.own(column, "c.trait");
-                    format!("({own}CASE WHEN {} THEN TRUE ELSE c.{send} END) AS {send}", self.is_again())
+                    format!(
+                        "({own}CASE WHEN {} THEN TRUE ELSE c.{send} END) AS {send}",
+                        Self::is_again()
+                    )
                 }
                 false => format!("c.{send}"),
             });
@@ -221,21 +224,7 @@ impl Difference<'_> {
         for name in STATE {
             let _ = write!(sql, ", p.{name}");
         }
-        let (desired, doubtful) = match self.doubts() {
-            true => (
-                format!(
-                    "(SELECT e.*, u.subject IS NOT NULL AS doubtful FROM desired AS e \
-                     LEFT JOIN ({}) AS u ON {})",
-                    self.doubtful_subjects(delivered),
-                    match self.records.per_trait {
-                        true => "u.subject = e.subject AND u.trait = e.trait",
-                        false => "u.subject = e.subject",
-                    }
-                ),
-                "coalesce(d.doubtful, FALSE)",
-            ),
-            false => ("desired".to_owned(), "FALSE"),
-        };
+        let (desired, doubtful) = self.wanted(delivered);
         let _ = write!(
             sql,
             ", d.record_key IS NOT NULL AS wanted, p.record_key IS NOT NULL AS known, {} AS moved, \
@@ -244,18 +233,34 @@ impl Difference<'_> {
              WHERE d.invalid IS NULL AND (d.record_key IS NULL OR p.record_key IS NULL OR p.standing <> 'delivered'",
             self.moved()
         );
-        if self.records.compares() {
-            for distinct in &differs {
-                let _ = write!(sql, " OR {distinct}");
-            }
+        sql + &self.reasons(&differs) + ")"
+    }
+
+    /// Why a record that both sides have is worth a look.
+    fn reasons(&self, differs: &[String]) -> String {
+        let values = differs.iter().filter(|_| self.records.compares()).cloned();
+        let moved = (self.records.grain == Grain::Subject).then(|| self.moved().to_owned());
+        let doubtful = self.doubts().then(|| "d.doubtful".to_owned());
+        values
+            .chain(moved)
+            .chain(doubtful)
+            .fold(String::new(), |sql, reason| sql + " OR " + &reason)
+    }
+
+    /// The desired records, and whether each belongs to a doubtful subject.
+    fn wanted(&self, delivered: &Schema) -> (String, &'static str) {
+        if !self.doubts() {
+            return ("desired".to_owned(), "FALSE");
         }
-        if self.records.grain == Grain::Subject {
-            let _ = write!(sql, " OR {}", self.moved());
-        }
-        if self.doubts() {
-            sql += " OR d.doubtful";
-        }
-        sql + ")"
+        let same = match self.records.per_trait {
+            true => "u.subject = e.subject AND u.trait = e.trait",
+            false => "u.subject = e.subject",
+        };
+        let desired = format!(
+            "(SELECT e.*, u.subject IS NOT NULL AS doubtful FROM desired AS e LEFT JOIN ({}) AS u ON {same})",
+            self.doubtful_subjects(delivered)
+        );
+        (desired, "coalesce(d.doubtful, FALSE)")
     }
 
     /// For subject-grained records: the preferred email is another one now.
@@ -293,7 +298,9 @@ impl Difference<'_> {
         let stored = stored.filter(|name| delivered.column_with_name(name).is_some());
         let disagree = stored.filter(|_| self.records.compares()).map(|name| {
             let name = quoted(&name);
-            format!(" OR count(DISTINCT {name}) + max(CASE WHEN {name} IS NULL THEN 1 ELSE 0 END) > 1")
+            format!(
+                " OR count(DISTINCT {name}) + max(CASE WHEN {name} IS NULL THEN 1 ELSE 0 END) > 1"
+            )
         });
         format!(
             "SELECT {columns} FROM delivered WHERE present IS DISTINCT FROM FALSE GROUP BY {columns} \
@@ -338,7 +345,7 @@ impl Difference<'_> {
                 (false, true) => "'resynced'",
                 (false, false) => "'adopted'",
             };
-            case(&self.is_again(), again);
+            case(&Self::is_again(), again);
         }
         if is_trait {
             let value = any(|column| format!("c.{} IS NOT NULL", names(column).0));

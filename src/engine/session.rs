@@ -137,7 +137,12 @@ impl Session {
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let mut state = self.state();
         if joins == Joins::Merge {
-            state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+            *state.config_mut() = state.config().clone().with_batch_size(1024);
+            let options = state.config_mut().options_mut();
+            options.optimizer.prefer_hash_join = false;
+            // Fewer sorts side by side and smaller batches, so that merging spilled runs fits too.
+            options.execution.target_partitions = 2;
+            options.execution.sort_spill_reservation_bytes = 4 << 20;
         }
         let context = state.task_ctx();
         execute_stream(self.physical(state, plan).await?, context)

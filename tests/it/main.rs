@@ -3,15 +3,14 @@
 //!
 //! Nothing here sleeps and nothing is retried; what is random prints its seed. Wait for events, not
 //! for time: a request reached the [`sink`], a process ended.
-
 #![allow(
+    clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    clippy::missing_panics_doc,
-    clippy::must_use_candidate,
+    clippy::large_stack_arrays,
     reason = "a test fails by panicking, reads its own environment and the clock"
 )]
 

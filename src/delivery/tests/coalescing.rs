@@ -19,7 +19,7 @@ async fn traits_of_one_user_are_one_message_that_settles_all_its_rows() {
         for message in batch.messages() {
             let number: usize = message.key()[1..].parse().unwrap();
             let expected: Vec<String> = (0..5)
-                .filter(|lane| number % (lane + 1) == 0)
+                .filter(|lane| number.is_multiple_of(lane + 1))
                 .map(|lane| format!("trait_{lane}"))
                 .collect();
             let names: Vec<_> = message.traits().map(|(name, _)| name.to_owned()).collect();
