@@ -1,7 +1,7 @@
 //! The command line: what was typed, turned into calls of [`crate::run`] and their results into text.
 //!
 //! Reads the environment and the clock, once each, and hands both down. Prints only through
-//! [`printer`].
+//! `printer`.
 
 mod answer;
 mod args;

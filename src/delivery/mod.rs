@@ -1,7 +1,7 @@
 //! Getting sealed changes to destinations: map ▸ batch ▸ journal ▸ limit ▸ send ▸ settle. The only
 //! place that names reqwest and governor, the only one that waits.
 //!
-//! [`drain`] empties the outboxes of one destination; destinations are drained side by side and never
+//! `drain` empties the outboxes of one destination; destinations are drained side by side and never
 //! wait for each other. Memory is bounded by what is in flight, whatever the number of changes.
 
 mod batching;

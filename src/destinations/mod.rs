@@ -1,7 +1,7 @@
 //! The destinations: what each one is (a [`Spec`], data), how it is configured (typed options) and
 //! how it is spoken to (the [`Destination`] trait).
 //!
-//! One file per destination plus one word in [`catalogue`]. A destination is pure of runtime: it
+//! One file per destination plus one word in `catalogue`. A destination is pure of runtime: it
 //! speaks only through a [`Session`], never waits, spawns, reads the clock or the environment, or
 //! names an HTTP client.
 //!

@@ -170,7 +170,7 @@ pub fn failure(source: &Source, error: &DataFusionError) -> Finding {
         DataFusionError::SchemaError(schema, _) => return unknown_column(source, schema, span),
         _ => Finding::error("Q04", tidy(&message)).at(source, span),
     };
-    let help = diagnostic.into_iter().flat_map(|d| &d.helps).map(|help| help.message.as_str());
+    let mut help = diagnostic.into_iter().flat_map(|d| &d.helps).map(|help| help.message.as_str());
     let help = help.rfind(|help| !help.is_empty());
     finding.hint(help.unwrap_or("try the query with `muster query`; the dialect is DataFusion's"))
 }
