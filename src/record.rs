@@ -20,11 +20,20 @@ pub enum Change {
     Adopted,
     /// Forgotten without a message: only the identifier went, the subject is still there.
     Retired,
+    /// Different, but refused not long ago: left alone until its pause is over.
+    Held,
 }
 
 impl Change {
-    pub const ALL: [Self; 6] =
-        [Self::Entered, Self::Exited, Self::Changed, Self::Resynced, Self::Adopted, Self::Retired];
+    pub const ALL: [Self; 7] = [
+        Self::Entered,
+        Self::Exited,
+        Self::Changed,
+        Self::Resynced,
+        Self::Adopted,
+        Self::Retired,
+        Self::Held,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,12 +43,13 @@ impl Change {
             Self::Resynced => "resynced",
             Self::Adopted => "adopted",
             Self::Retired => "retired",
+            Self::Held => "held",
         }
     }
 
     /// Whether this change leaves as a message; the others only touch the state.
     pub const fn is_sent(self) -> bool {
-        !matches!(self, Self::Adopted | Self::Retired)
+        !matches!(self, Self::Adopted | Self::Retired | Self::Held)
     }
 
     pub fn parse(word: &str) -> Option<Self> {

@@ -1,5 +1,5 @@
 //! Changes on their way to being sealed: the difference as it streams out of the join, each row given
-//! its deterministic message id, rows that were refused not long ago held back, everything counted.
+//! its deterministic message id, rows that were refused not long ago marked as held, all counted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch,
-    StringArray,
+    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringArray,
 };
 use datafusion::arrow::compute::{cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
@@ -155,7 +154,7 @@ impl<'a> Labeller<'a> {
         Ok(Self { labelling, schema, converter, values })
     }
 
-    /// The batch with origin, fingerprint and message id filled in and held rows left out.
+    /// The batch with origin, fingerprint and message id filled in and held rows marked.
     fn label(
         &self,
         batch: &RecordBatch,
@@ -169,7 +168,7 @@ impl<'a> Labeller<'a> {
         let prints = self.fingerprints(batch, &columns)?;
         let mut origins = Vec::with_capacity(batch.num_rows());
         let mut ids = FixedSizeBinaryBuilder::with_capacity(batch.num_rows(), 16);
-        let mut kept = Vec::with_capacity(batch.num_rows());
+        let mut changes = Vec::with_capacity(batch.num_rows());
         for (row, print) in prints.iter().enumerate() {
             let again =
                 columns.fingerprint.is_valid(row) && columns.fingerprint.value(row) == *print;
@@ -178,20 +177,19 @@ impl<'a> Labeller<'a> {
                 false => self.labelling.origin,
             };
             ids.append_value(self.message_id(columns.keys.value(row), origin, *print))?;
-            let held = again && self.is_held(&columns, row);
-            if let Some(change) = Change::parse(columns.changes.value(row)) {
-                counts.add(change, held && change.is_sent());
-                kept.push(!(held && change.is_sent()));
-            } else {
-                kept.push(false);
-            }
+            let change = Change::parse(columns.changes.value(row)).unwrap_or(Change::Held);
+            let held = again && change.is_sent() && self.is_held(&columns, row);
+            counts.add(change, held);
+            changes.push(if held { Change::Held.as_str() } else { change.as_str() });
             origins.push(origin);
         }
         let origin: ArrayRef = Arc::new(StringArray::from(origins));
         let print: ArrayRef = Arc::new(Int64Array::from(prints));
+        let changes: ArrayRef = Arc::new(StringArray::from(changes));
         let mut arrays = Vec::with_capacity(self.schema.fields().len());
         for (index, field) in batch.schema().fields().iter().enumerate() {
             arrays.push(match field.name().as_str() {
+                "change" => Arc::clone(&changes),
                 "origin" => Arc::clone(&origin),
                 "fingerprint" => Arc::clone(&print),
                 _ => cast(batch.column(index), self.schema.field(index).data_type())?,
@@ -199,7 +197,6 @@ impl<'a> Labeller<'a> {
         }
         arrays.push(Arc::new(ids.finish()));
         let labelled = RecordBatch::try_new(Arc::clone(&self.schema), arrays)?;
-        let labelled = filter_record_batch(&labelled, &BooleanArray::from(kept))?;
         Ok((labelled.num_rows() > 0).then_some(labelled))
     }
 

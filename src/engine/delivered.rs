@@ -146,6 +146,7 @@ fn waiting_retirements(
             }
             match Change::parse(changes.value(index)) {
                 Some(Change::Retired) => group.retired.push(row),
+                Some(Change::Held) => group.unsettled = true,
                 Some(change)
                     if change.is_sent() && state_of(replay, row) != RowState::Acknowledged =>
                 {
@@ -197,6 +198,7 @@ enum Effect {
 
 fn effect(change: Change, state: RowState) -> Effect {
     match (change, state) {
+        (Change::Held, _) => Effect::Nothing,
         (Change::Retired, _) | (Change::Exited, RowState::Acknowledged) => Effect::Remove,
         (Change::Adopted, _) | (_, RowState::Acknowledged) => Effect::Deliver,
         (_, RowState::Unsettled) => Effect::Unsettle,

@@ -20,6 +20,7 @@ mod commands;
 mod convergence;
 mod emails;
 mod faults;
+mod layers;
 mod messages;
 mod outcomes;
 mod payloads;
