@@ -43,7 +43,11 @@ pub(super) async fn recover(
             let resumed = delivery::resume(resumption, control(request)).await;
             findings.extend(resumed.fault.map(|fault| trouble(&passage.sync.name, &fault)));
         }
-        for run in passage.state.unfolded()? {
+        let unfolded = passage.state.unfolded()?;
+        if !unfolded.is_empty() {
+            passage.state.verify()?;
+        }
+        for run in unfolded {
             passage.state.commit(prepared.lake.session(), &run, request.now).await?;
         }
     }
