@@ -229,16 +229,8 @@ fn worlds() -> impl Strategy<Value = Vec<World>> {
     proptest::collection::vec(proptest::collection::btree_map(0_u8..6, person, 0..6), 1..5)
 }
 
-/// Each takes a moment, so fewer than usual unless `PROPTEST_CASES` asks for more.
-fn cases() -> u32 {
-    match ProptestConfig::default().cases {
-        256 => 24,
-        asked => asked,
-    }
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_converges(
