@@ -31,7 +31,7 @@ const REMOVED: &str = "removed";
 /// A table of layers, the lowest first.
 #[derive(Debug)]
 pub struct Layers {
-    layers: Vec<Arc<dyn TableProvider>>,
+    files: Vec<Arc<dyn TableProvider>>,
     /// The columns of the latest layer; what lower ones lack is NULL.
     schema: SchemaRef,
     orders: Vec<String>,
@@ -44,7 +44,7 @@ impl Layers {
         let kept = latest.fields().iter().filter(|field| field.name() != REMOVED).cloned();
         let schema = Arc::new(Schema::new(kept.collect::<Vec<_>>()));
         let orders = orders.iter().map(|order| (*order).to_owned()).collect();
-        Some(Self { layers, schema, orders })
+        Some(Self { files: layers, schema, orders })
     }
 }
 
@@ -70,8 +70,8 @@ impl TableProvider for Layers {
             None => Arc::clone(&self.schema),
         };
         let read = with_marks(&output);
-        let mut plans = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
+        let mut plans = Vec::with_capacity(self.files.len());
+        for layer in &self.files {
             let schema = layer.schema();
             let fields = schema.fields().iter().enumerate();
             let wanted = fields.filter(|(_, field)| read.column_with_name(field.name()).is_some());
@@ -232,16 +232,10 @@ impl Side {
     /// Makes sure that there is a row to look at, unless there are no more.
     async fn fill(&mut self) -> Result<()> {
         while self.part.as_ref().is_none_or(|part| part.at == part.keys.len()) {
-            self.part = match self.batches.next().await.transpose()? {
-                Some(batch) => {
-                    let keys = batch.column(0).as_string_view().clone();
-                    Some(Part { batch, keys, at: 0 })
-                }
-                None => {
-                    self.part = None;
-                    return Ok(());
-                }
-            };
+            self.part = None;
+            let Some(batch) = self.batches.next().await.transpose()? else { break };
+            let keys = batch.column(0).as_string_view().clone();
+            self.part = Some(Part { batch, keys, at: 0 });
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod difference;
 mod error;
 mod files;
 mod fingerprint;
+mod keys;
 mod lake;
 mod layers;
 mod memory;

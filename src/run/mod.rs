@@ -5,6 +5,7 @@ mod deliver;
 mod inspect;
 mod prepare;
 mod rehearse;
+mod unchanged;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,9 +20,7 @@ use crate::guard::{self, Movement};
 use crate::plan;
 use crate::project::Project;
 use crate::record::Change;
-use crate::state::{
-    Holder, Lock, Quiet, RunId, RunRecord, StateError, Store, SyncRecord, SyncState,
-};
+use crate::state::{Holder, Lock, RunId, RunRecord, StateError, Store, SyncRecord, SyncState};
 
 pub use inspect::{
     Answer, RejectedRow, Status, check, history, preview, query, rejected, reset, status,
@@ -216,7 +215,7 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
         findings,
     };
     skip_what_is_not_due(&mut passages, request);
-    rest_what_is_unchanged(&prepared, &mut passages, request)?;
+    unchanged::rest(&prepared, &mut passages, request)?;
     let mut cancel = request.cancel.clone();
     let interrupted = tokio::select! {
         compared = compare(&prepared, &mut passages, &run, request) => {
@@ -231,7 +230,7 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
         report.findings.extend(guarded);
         seal(&mut passages, &run)?;
         deliver::deliver(&prepared, &mut passages, &mut report, request).await;
-        report.findings.extend(remember_quiet(&mut passages));
+        report.findings.extend(unchanged::remember(&mut passages));
     }
     let elapsed = chrono::TimeDelta::from_std(started.elapsed()).unwrap_or_default();
     report.record.finished = request.now + elapsed;
@@ -309,51 +308,6 @@ fn skip_what_is_not_due(passages: &mut [Passage], request: &Request) {
     }
 }
 
-/// What a sync is computed from is the same as when nothing was left to say: then it would say nothing.
-fn rest_what_is_unchanged(
-    prepared: &Prepared<'_>,
-    passages: &mut [Passage],
-    request: &Request,
-) -> Result<(), Refused> {
-    for passage in passages.iter_mut().filter(|passage| passage.record.skipped.is_none()) {
-        let options = options(prepared, &passage.sync);
-        passage.fingerprint = prepared.lake.fingerprint(&passage.sync.model, &options, request.now);
-        if !passage.rest(request) {
-            passage.state.verify()?;
-        }
-    }
-    Ok(())
-}
-
-/// Everything beside SQL and tables that the records of a sync depend on.
-fn options(prepared: &Prepared<'_>, sync: &plan::Sync) -> String {
-    let spec = prepared.destinations.get(&sync.destination).map(|configured| configured.spec);
-    let spec = spec.map(|spec| (spec.kind, spec.required));
-    format!("{sync:?} {spec:?}")
-}
-
-/// Syncs that were compared and of which nothing is left need not be computed from the same again.
-fn remember_quiet(passages: &mut [Passage]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for passage in passages {
-        let (Some(compared), Some(fingerprint)) = (&passage.compared, &passage.fingerprint) else {
-            continue;
-        };
-        if passage.record.pending + passage.record.rejected > 0 {
-            continue;
-        }
-        let quiet = Quiet {
-            fingerprint: fingerprint.clone(),
-            desired: compared.desired,
-            invalid: compared.invalid,
-            suppressed: compared.suppressed,
-        };
-        let remembered = passage.state.rest(quiet);
-        findings.extend(remembered.err().map(|error| error.finding()));
-    }
-    findings
-}
-
 /// Computes every model that is needed, once, then what each sync has to say.
 async fn compare(
     prepared: &Prepared<'_>,
@@ -385,24 +339,6 @@ async fn compare(
 impl Passage {
     fn is_active(&self) -> bool {
         self.record.skipped.is_none() && !self.resting
-    }
-
-    /// Whether the sync can be left as it is; then its counts are those of the last comparison.
-    fn rest(&mut self, request: &Request) -> bool {
-        let asked = request.force || request.baseline || request.retry_rejected;
-        let quiet = self.state.manifest().and_then(|manifest| manifest.quiet.as_ref());
-        let (Some(quiet), Some(fingerprint), false) = (quiet, &self.fingerprint, asked) else {
-            return false;
-        };
-        if quiet.fingerprint != *fingerprint {
-            return false;
-        }
-        tracing::info!(sync = %self.sync.name, "Unchanged tables and queries, not computed");
-        self.resting = true;
-        self.record.unchanged = quiet.desired;
-        self.record.invalid = quiet.invalid;
-        self.record.suppressed = quiet.suppressed;
-        true
     }
 
     fn due(&self, request: &Request) -> Option<DateTime<Utc>> {

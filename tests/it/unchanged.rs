@@ -23,6 +23,8 @@ fn shop(sink: &Sink, sql: &str) -> TempProject {
     project
 }
 
+type Edit = fn(&TempProject);
+
 /// Sets the tables' times back.
 fn age(project: &TempProject, seconds: u64) {
     for name in ["users", "emails"] {
@@ -54,7 +56,7 @@ fn an_unchanged_lake_is_not_computed_and_still_counted() {
 
 #[test]
 fn whatever_may_make_a_difference_is_computed() {
-    let changes: [(&str, fn(&TempProject)); 6] = [
+    let changes: [(&str, Edit); 6] = [
         ("a file that was touched", |project| age(project, 1800)),
         ("a file with other rows", |project| {
             project.table_csv("users", "user_id,score\nu1,20\nu2,30\nu3,33\n");
