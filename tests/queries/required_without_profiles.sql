@@ -1,0 +1,14 @@
+-- Without profiles there is nothing to fill a required column from: every record is invalid.
+
+--@ grain required
+
+--@ table users
+-- user_id,score
+-- u1,20
+
+--@ audience adults ->
+SELECT user_id FROM users WHERE score >= 18
+
+--@ run
+--= error[E01]: the records of `adults.out` failed
+--=   table 'muster.profiles' not found
