@@ -1,4 +1,5 @@
--- A query that fails on a row ends the run before anything is sent.
+-- A query that fails on a row ends the run before anything is sent, and does not show
+-- the row's value.
 
 --@ table users
 -- user_id,score
@@ -9,7 +10,7 @@
 SELECT user_id, CAST(score AS BIGINT) AS score FROM users
 
 --@ run
---= error[Q04]: arrow error: Cast error: Cannot cast string 'x1' to value of Int64 type
+--= error[Q04]: arrow error: Cast error: Cannot cast string '…' to value of Int64 type
 --=   --> queries/traits/scores.sql
 --=   while computing trait `scores`
 --= hint: try the query with `muster query`; the dialect is DataFusion's
