@@ -11,7 +11,7 @@ use crate::engine::{Lake, Limits, Records};
 use crate::finding::Finding;
 use crate::plan::{self, Sync};
 use crate::project::{Model, OnMissing, Project, SyncEntry};
-use crate::record::Call;
+use crate::record::{Call, Level};
 
 /// A project whose queries are planned and whose destinations are configured.
 #[derive(Debug)]
@@ -109,6 +109,7 @@ pub(super) async fn prepare(
         }
     }
     findings.extend(unmapped(&lake, &syncs));
+    findings.extend(without_members(&lake, &syncs));
     findings.extend(colliding(&lake, &syncs));
     syncs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Prepared { lake, destinations: configured, syncs, findings })
@@ -156,6 +157,24 @@ fn unmapped(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
     findings
 }
 
+/// Audiences of accounts on their way to lists of users, when nothing says who these are.
+fn without_members(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
+    let project = lake.project();
+    let accounts = syncs.iter().filter(|sync| {
+        sync.call == Call::List && sync.level == Level::Account && project.members.is_none()
+    });
+    let finding = |sync: &Sync| {
+        let message = format!("`{}` is about accounts, and `{}` lists users", sync.model, sync.destination);
+        let finding = Finding::error("S07", message)
+            .hint("say who the users of an account are in `queries/account_members.sql`");
+        match project.model(&sync.model) {
+            Some(model) => finding.at(&model.query.source, None),
+            None => finding,
+        }
+    };
+    accounts.map(finding).collect()
+}
+
 fn colliding(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
     let traits = syncs.iter().filter_map(|sync| {
         let planned = lake.model(&sync.model)?;
@@ -193,6 +212,7 @@ pub(super) fn records(prepared: &Prepared<'_>, sync: &Sync) -> Option<Records> {
         match_fields: spec.match_fields,
         profile: enriching.cloned().collect(),
         required: spec.required.iter().map(|name| (*name).to_owned()).collect(),
+        profile_columns: lake.profile_columns().to_vec(),
         has_identifiers: project.identifiers.is_some(),
         has_suppressed: project.suppress.is_some(),
         per_trait,

@@ -1,4 +1,4 @@
--- Widening a column changes nothing; turning it into another type does, where the value is another one.
+-- Widening a column changes nothing, nor does another type in which the value reads the same.
 
 --@ table users
 -- user_id,score

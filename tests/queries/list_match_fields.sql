@@ -1,5 +1,5 @@
 -- A list holds one record per distinct set of match fields, as the platform normalises them. Users who come to the
--- same set are one member, and who has no match field cannot be one.
+-- same set are one member, and who has no match field cannot be one: invalid.
 
 --@ grain list
 
@@ -37,6 +37,7 @@ SELECT user_id FROM users WHERE score >= 18
 --@ run
 --= adults: entered u1 add {"email":"ada@x.org","phone":"1650555"}
 --= adults: entered u3 add {"phone":"77"}
+--= adults: 2 invalid
 
 --@ run
---= adults: 2 unchanged
+--= adults: 2 unchanged, 2 invalid

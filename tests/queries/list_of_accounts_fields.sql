@@ -37,5 +37,5 @@ SELECT user_id, name, phone FROM people
 SELECT account_id, seats FROM accounts WHERE seats >= 10
 
 --@ run
---= error[E01]: the records of `large.out` failed
---=   column 'value.seats' not found in 'm'
+--= large: entered u1 add {"email":"a@x.org"} {"seats":10}
+--= large: entered u2 add {"email":"b@x.org"} {"seats":10}

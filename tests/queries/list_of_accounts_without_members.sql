@@ -19,5 +19,6 @@ SELECT user_id, 'email' AS type, email AS value, added_at FROM emails
 SELECT account_id FROM accounts WHERE seats >= 10
 
 --@ run
---= error[E01]: the records of `large.out` failed
---=   table 'muster.account_members' not found
+--= error[S07]: `large` is about accounts, and `out` lists users
+--=   --> queries/audiences/large.sql
+--= hint: say who the users of an account are in `queries/account_members.sql`

@@ -26,5 +26,5 @@ SELECT user_id, name, phone FROM people
 SELECT user_id FROM users WHERE score >= 18
 
 --@ run
---= adults: entered u1 add {"email":"a@x.org"}
+--= adults: entered u1 add {"email":"a@x.org","phone":"111"}
 --= adults: entered u2 add {"phone":"22"}

@@ -18,5 +18,5 @@ SELECT user_id, 'email' AS type, email AS value, added_at FROM emails
 SELECT user_id FROM users WHERE score >= 18
 
 --@ run
---= error[E01]: the records of `adults.out` failed
---=   table 'muster.profiles' not found
+--= adults: entered u1 add {"email":"a@x.org"}
+--= adults: 1 invalid

@@ -17,5 +17,4 @@ SELECT user_id, city FROM people
 SELECT user_id FROM users WHERE score >= 18
 
 --@ run
---= error[E01]: the records of `adults.out` failed
---=   column 'name' not found in 'p'
+--= adults: 1 invalid

@@ -10,5 +10,4 @@
 SELECT user_id FROM users WHERE score >= 18
 
 --@ run
---= error[E01]: the records of `adults.out` failed
---=   table 'muster.profiles' not found
+--= adults: 1 invalid
