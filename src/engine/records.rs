@@ -316,9 +316,10 @@ impl Records {
             Grain::Raw | Grain::Subject => None,
             Grain::Email => Some(self.without_email()),
             Grain::List => {
-                let counts = self.match_fields.iter().map(|field| {
-                    format!("count({})", quoted(&format!("id.{}", field.source)))
-                });
+                let counts = self
+                    .match_fields
+                    .iter()
+                    .map(|field| format!("count({})", quoted(&format!("id.{}", field.source))));
                 Some(format!(
                     "SELECT count(*) FROM (SELECT subject FROM (\n{}\n) GROUP BY subject HAVING {} = 0)",
                     self.matchable(),

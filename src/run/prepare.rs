@@ -164,7 +164,8 @@ fn without_members(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
         sync.call == Call::List && sync.level == Level::Account && project.members.is_none()
     });
     let finding = |sync: &Sync| {
-        let message = format!("`{}` is about accounts, and `{}` lists users", sync.model, sync.destination);
+        let message =
+            format!("`{}` is about accounts, and `{}` lists users", sync.model, sync.destination);
         let finding = Finding::error("S07", message)
             .hint("say who the users of an account are in `queries/account_members.sql`");
         match project.model(&sync.model) {

@@ -149,7 +149,4 @@ fn three_hundred_models_run_as_one() {
     assert_eq!(last.only()["traits"].as_object().unwrap().len(), 300);
     let first = sent.about("u0000");
     assert_eq!(first.only()["traits"].as_object().unwrap().len(), 3);
-
-    let report = project.run(&[]);
-    assert_eq!(report.total("delivered") + sink.drain().len() as u64, 0);
 }

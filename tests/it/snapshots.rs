@@ -144,7 +144,8 @@ fn a_model_and_any_query_can_be_looked_at() {
     let project = shop();
     snapshot(&project, "preview", &["preview", "scores", "--limit", "2"]);
     snapshot(&project, "preview_json", &["preview", "adults", "--format", "json"]);
-    let sql = "SELECT user_id, score > 18 AS adult, CAST(NULL AS VARCHAR) AS none FROM users ORDER BY 1";
+    let sql =
+        "SELECT user_id, score > 18 AS adult, CAST(NULL AS VARCHAR) AS none FROM users ORDER BY 1";
     snapshot(&project, "query", &["query", sql]);
     snapshot(&project, "query_json", &["query", sql, "--format", "json"]);
 }

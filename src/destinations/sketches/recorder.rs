@@ -43,12 +43,8 @@ static RAW: Spec = EVENTS;
 static SUBJECT: Spec = Spec { kind: "recorder_subject", grain: Grain::Subject, ..EVENTS };
 
 /// One record per subject, which must have a name, as Zendesk wants it.
-static REQUIRED: Spec = Spec {
-    kind: "recorder_required",
-    grain: Grain::Subject,
-    required: &["name"],
-    ..EVENTS
-};
+static REQUIRED: Spec =
+    Spec { kind: "recorder_required", grain: Grain::Subject, required: &["name"], ..EVENTS };
 
 /// One record per email, as Mailchimp keeps them.
 static EMAIL: Spec = Spec { kind: "recorder_email", grain: Grain::Email, ..EVENTS };
@@ -107,11 +103,8 @@ impl Destination for Recorder {
         let fates = fs::read_to_string(self.root.join("fates.txt")).unwrap_or_default();
         let fates: BTreeMap<&str, &str> =
             fates.lines().filter_map(|line| line.split_once(' ')).collect();
-        let mut sent = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.root.join("sent.txt"))
-            .unwrap();
+        let mut sent =
+            OpenOptions::new().create(true).append(true).open(self.root.join("sent.txt")).unwrap();
         let mut receipt = batch.delivered();
         for (position, message) in batch.messages().iter().enumerate() {
             writeln!(sent, "{}", line(message)).unwrap();
@@ -138,9 +131,10 @@ fn line(message: &Message) -> String {
 fn content(message: &Message) -> String {
     if message.call() == Call::List {
         let verb = if message.is_member() { "add" } else { "remove" };
-        let matched = MEMBERS.match_fields.iter().filter_map(|field| {
-            Some((field.source.to_owned(), Value::String(field.of(message)?)))
-        });
+        let matched = MEMBERS
+            .match_fields
+            .iter()
+            .filter_map(|field| Some((field.source.to_owned(), Value::String(field.of(message)?))));
         let fields = part_values(message);
         return format!("{verb} {}{fields}", Value::Object(matched.collect()));
     }
