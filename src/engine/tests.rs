@@ -100,6 +100,7 @@ impl Shop {
             match_fields: &[],
             profile: Vec::new(),
             required: Vec::new(),
+            profile_columns: Vec::new(),
             has_identifiers: true,
             has_suppressed: false,
             per_trait: false,
