@@ -1,0 +1,2 @@
+//! Skeleton.
+fn main() -> std::process::ExitCode { musterroll::cli::main() }
