@@ -33,7 +33,7 @@ pub fn measure(stage: &Stage, table: &mut Table) -> Outcome {
     let mut project = Project::over(stage, "difference", &lake)?;
     project.sink("http://127.0.0.1:9/", "")?;
     project.computed_trait(KEY, SQL)?;
-    stage.muster_ends(&["run", "--baseline"], Some(&project.folder))?;
+    stage.muster_ends(&["reset", "spend.sink", "--baseline"], Some(&project.folder))?;
     lake.churn()?;
     let folder = project.folder.display().to_string();
     let mut muster = stage.worker(&["difference", &folder])?;

@@ -67,7 +67,7 @@ fn slow(stage: &Stage, table: &mut Table) -> Outcome {
             let sink = Sink::slow(Duration::from_millis(latency))?;
             let contest = Contest::new(stage, lake, sink, (batch, 256))?;
             let title =
-                format!("whole: 10,000 records, {latency} ms a reply, batches of {batch}");
+                format!("whole: {records} records, {latency} ms a reply, batches of {batch}");
             let mut row = Row::new(title, Unit::Seconds);
             for _ in 0..stage.repeats(true) {
                 contest.forget()?;

@@ -23,8 +23,8 @@ def desired(lake, sql):
     connection = duckdb.connect()
     connection.execute(f"CREATE VIEW orders AS SELECT * FROM read_parquet('{lake}/orders/*.parquet')")
     connection.execute(f"CREATE VIEW emails AS SELECT * FROM read_parquet('{lake}/emails.parquet')")
-    found = connection.execute(f"SELECT m.*, e.value AS email FROM ({sql}) m LEFT JOIN emails e USING (user_id)").arrow()
-    return found.read_all() if hasattr(found, "read_all") else found
+    query = f"SELECT m.*, e.value AS email FROM ({sql}) m LEFT JOIN emails e USING (user_id)"
+    return connection.sql(query).to_arrow_table()
 
 
 def difference(now, state):

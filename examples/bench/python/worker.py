@@ -32,15 +32,14 @@ def difference(desired, delivered, columns):
         f"SELECT count(*) FROM read_parquet('{desired}') d FULL JOIN read_parquet('{delivered}') p "
         f"USING (record_key) WHERE d.subject IS NULL OR p.subject IS NULL OR {distinct}"
     )
-    return timed(lambda: {"rows": duckdb.sql(sql).fetchone()[0]})
+    return timed(lambda: {"rows": duckdb.execute(sql).fetchone()[0]})
 
 
 def encode(path, most):
     """Messages of a file of changes, row by row."""
     table = duckdb.sql(
         f"SELECT subject, email, message_id, COLUMNS('value\\..*') FROM read_parquet('{path}') LIMIT {most}"
-    ).arrow()
-    table = table.read_all() if hasattr(table, "read_all") else table
+    ).to_arrow_table()
     names = [name for name in table.column_names if name.startswith("value.")]
     rows = table.to_pylist()
 
