@@ -12,8 +12,8 @@ use musterroll::project::{Emails, ModelKind, Project};
 use musterroll::record::{Call, Level};
 use serde_json::json;
 
-use crate::worker::answering;
 use crate::Outcome;
+use crate::worker::answering;
 
 /// 2026-11-20T09:00:00Z.
 const NOW: i64 = 1_795_165_200;
@@ -125,8 +125,7 @@ pub async fn serve(words: &[&str]) -> Outcome {
     answering(async |words| {
         let [key] = words else { return Err("a model is needed".into()) };
         lake.compute(key).await?;
-        let compared =
-            compare(&lake, &records(&lake, key)?, &DeliveredFiles::default()).await?;
+        let compared = compare(&lake, &records(&lake, key)?, &DeliveredFiles::default()).await?;
         let path = PathBuf::from(folder).join(format!("{key}.changes.parquet"));
         std::fs::rename(&compared.changes.path, &path)?;
         Ok(json!({ "path": path, "rows": compared.changes.rows }))

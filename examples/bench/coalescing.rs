@@ -12,11 +12,11 @@ const TRAITS: usize = 5;
 pub fn measure(stage: &Stage, table: &mut Table) -> Outcome {
     let users = stage.size(100, 20_000);
     let lake = Lake::of(stage, users, 100)?;
-    let mut row = Row::new(format!("coalescing: {TRAITS} traits of {users} users"), Unit::Count("calls"));
-    for (name, options, expected) in [
-        ("Muster", "", users),
-        ("coalesce = false", "coalesce = false\n", users * TRAITS as u64),
-    ] {
+    let mut row =
+        Row::new(format!("coalescing: {TRAITS} traits of {users} users"), Unit::Count("calls"));
+    for (name, options, expected) in
+        [("Muster", "", users), ("coalesce = false", "coalesce = false\n", users * TRAITS as u64)]
+    {
         let sink = Sink::start()?;
         let mut project = Project::new(stage, "coalescing")?;
         project.table("users", &lake.path("users.parquet"))?;

@@ -1,4 +1,4 @@
-//! Models over the orders, beside DuckDB: the same SQL where both understand it, the result written as
+//! Models over the orders, beside `DuckDB`: the same SQL where both understand it, the result written as
 //! Parquet by both.
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::table::{Row, Table, Unit};
 use crate::worker::{answering, since};
 use crate::{Outcome, python};
 
-/// One model, and what a user of DuckDB would write.
+/// One model, and what a user of `DuckDB` would write.
 struct Model {
     key: &'static str,
     about: &'static str,

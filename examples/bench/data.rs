@@ -81,30 +81,34 @@ impl Lake {
         let file = |file: u64| {
             let rows = file * FILE..orders.min((file + 1) * FILE);
             let path = self.path(&format!("orders/part-{file:03}.parquet"));
-            write(&path, rows, |row| self.order(row, hash("buyer", row) % self.users))
+            write(&path, rows, |row| order(row, hash("buyer", row) % self.users))
         };
         std::thread::scope(|scope| {
             let halves = [0, 1].map(|half| {
                 let mine = files.iter().copied().filter(move |file| file % 2 == half);
-                scope.spawn(move || mine.map(file).collect::<Result<(), SendError>>())
+                scope.spawn(move || {
+                    let mut mine = mine;
+                    mine.try_for_each(file)
+                })
             });
             halves.into_iter().try_for_each(|half| half.join().map_err(|_| "a writer stopped")?)
         })?;
-        let again = |row: u64| self.order(orders + row, row * 100 % self.users);
+        let again = |row: u64| order(orders + row, row * 100 % self.users);
         write(&self.path("churn.parquet"), 0..self.users.div_ceil(100), again)
     }
+}
 
-    #[expect(clippy::cast_possible_wrap, clippy::cast_precision_loss, reason = "small numbers")]
-    fn order(&self, row: u64, user: u64) -> Order {
-        let back = hash("day", row) % YEAR;
-        Order {
-            id: row as i64,
-            user: user_id(user),
-            at: END - back as i64 * 1_000_000,
-            category: (hash("category", row) % hash("width", user).clamp(1, 12)) as u8 % 12,
-            amount: (hash("amount", row) % 20_000) as f64 / 100.0,
-            status: u8::from(hash("status", row).is_multiple_of(10)),
-        }
+#[expect(clippy::cast_possible_wrap, clippy::cast_precision_loss, reason = "small numbers")]
+fn order(row: u64, user: u64) -> Order {
+    // Some buy of one category only, some of all.
+    let width = hash("width", user) % CATEGORIES.len() as u64 + 1;
+    Order {
+        id: row as i64,
+        user: user_id(user),
+        at: END - (hash("day", row) % YEAR) as i64 * 1_000_000,
+        category: usize::try_from(hash("category", row) % width).unwrap_or(0),
+        amount: (hash("amount", row) % 20_000) as f64 / 100.0,
+        status: usize::from(hash("status", row).is_multiple_of(10)),
     }
 }
 
@@ -121,9 +125,9 @@ struct Order {
     id: i64,
     user: String,
     at: i64,
-    category: u8,
+    category: usize,
     amount: f64,
-    status: u8,
+    status: usize,
 }
 
 fn users(row: u64) -> User {
@@ -142,9 +146,9 @@ fn user_id(user: u64) -> String {
 impl Record for User {
     fn columns(rows: &[Self]) -> Result<RecordBatch, SendError> {
         let ids: StringArray = rows.iter().map(|user| Some(user_id(user.0))).collect();
-        let countries = rows.iter().map(|user| {
-            Some(COUNTRIES[usize::try_from(hash("country", user.0) % 8).unwrap_or(0)])
-        });
+        let countries = rows
+            .iter()
+            .map(|user| Some(COUNTRIES[usize::try_from(hash("country", user.0) % 8).unwrap_or(0)]));
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let scores = rows.iter().map(|user| Some((hash("score", user.0) % 1000) as f64 / 10.0));
         Ok(RecordBatch::try_from_iter([
@@ -174,8 +178,8 @@ impl Record for Email {
 
 impl Record for Order {
     fn columns(rows: &[Self]) -> Result<RecordBatch, SendError> {
-        let words = |words: &[&str], get: fn(&Self) -> u8| -> ArrayRef {
-            let words = rows.iter().map(|order| words[usize::from(get(order))]);
+        let words = |words: &[&str], get: fn(&Self) -> usize| -> ArrayRef {
+            let words = rows.iter().map(|order| words[get(order)]);
             Arc::new(StringArray::from_iter_values(words))
         };
         let ids = rows.iter().map(|order| order.id);

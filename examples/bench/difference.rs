@@ -1,5 +1,5 @@
 //! What differs between two sorted files of records, one in a hundred of them changed: beside reading
-//! both files, which cannot be avoided, and beside DuckDB.
+//! both files, which cannot be avoided, and beside `DuckDB`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +40,11 @@ pub fn measure(stage: &Stage, table: &mut Table) -> Outcome {
     let prepared = muster.ask("prepare")?.1;
     lake.settle()?;
     let text = |name: &str| prepared[name].as_str().unwrap_or_default().to_owned();
-    let ask = format!("difference\t{}\t{}\tvalue.revenue\tvalue.orders_count", text("desired"), text("delivered"));
+    let ask = format!(
+        "difference\t{}\t{}\tvalue.revenue\tvalue.orders_count",
+        text("desired"),
+        text("delivered")
+    );
     // A process of its own, so that its memory is that of merging and of nothing else.
     let mut merging = stage.worker(&["difference", &folder])?;
     merging.ask("resume")?;
@@ -58,7 +62,11 @@ pub fn measure(stage: &Stage, table: &mut Table) -> Outcome {
             counts.push(answer["rows"].as_u64());
         }
     }
-    row.note(format!("{} records on each side, {} differ", prepared["records"], counts[0].unwrap_or_default()));
+    row.note(format!(
+        "{} records on each side, {} differ",
+        prepared["records"],
+        counts[0].unwrap_or_default()
+    ));
     if counts.iter().any(|count| *count != counts[0] || count.unwrap_or(0) == 0) {
         return Err(format!("the differences are not the same: {counts:?}").into());
     }

@@ -14,6 +14,7 @@ use musterroll::project::load;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::Outcome;
 use crate::changes::{now, shape};
 use crate::data::Lake;
 use crate::options::Stage;
@@ -22,7 +23,6 @@ use crate::project::Project;
 use crate::sink::Sink;
 use crate::table::{Row, Table, Unit};
 use crate::worker::{answering, since};
-use crate::Outcome;
 
 /// Requests in flight.
 const CONCURRENCY: usize = 64;
@@ -86,7 +86,8 @@ fn against(
     (path, rows): (&str, u64),
     batch: usize,
 ) -> Outcome {
-    let mut row = Row::new(format!("dispatch: {what}, {CONCURRENCY} in flight"), Unit::PerSecond("requests"));
+    let mut row =
+        Row::new(format!("dispatch: {what}, {CONCURRENCY} in flight"), Unit::PerSecond("requests"));
     let sink = Sink::start()?;
     let mut plain = stage.worker(&["plain"])?;
     for _ in 0..stage.repeats(false) {
@@ -166,12 +167,8 @@ async fn drain_once(path: &Path, folder: &Path, rows: u64) -> Outcome<Value> {
     let configured = configure(config, &project.source)
         .map_err(|findings| findings.first().map_or_else(String::new, |one| one.message.clone()))?;
     let (_cancel, cancelled) = watch::channel(false);
-    let control = Control {
-        cancel: cancelled,
-        progress: Arc::new(|_| {}),
-        seed: 1,
-        now: now().into(),
-    };
+    let control =
+        Control { cancel: cancelled, progress: Arc::new(|_| {}), seed: 1, now: now().into() };
     let work = work(configured, path, folder, rows)?;
     let started = Instant::now();
     let drained = drain(work, control).await;

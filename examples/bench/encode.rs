@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray};
 use datafusion::arrow::datatypes::{Field, Fields, Float64Type};
 use datafusion::arrow::json::LineDelimitedWriter;
 use musterroll::engine::{Block, read_blocks};
@@ -74,7 +72,7 @@ fn instructions(stage: &Stage, path: &str) -> Outcome<Option<u64>> {
     let count = |messages: u64| -> Outcome<u64> {
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(std::env::current_exe()?)
+            .arg(&stage.program)
             .args(["worker", "encode-once", path, &messages.to_string()])
             .output()?;
         let text = String::from_utf8_lossy(&output.stderr);
@@ -169,7 +167,8 @@ fn columns(path: &Path, most: usize) -> Outcome<Vec<Columns>> {
         let column = |name: &str| batch.column_by_name(name).cloned().ok_or("no such column");
         let ids = column("message_id")?;
         let ids = ids.as_fixed_size_binary();
-        let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex =
+            |id: &[u8]| format!("{:032x}", u128::from_be_bytes(id.try_into().unwrap_or([0; 16])));
         all.push(Columns {
             ids: (0..ids.len()).map(|row| Some(hex(ids.value(row)))).collect(),
             users: column("subject")?.as_string::<i32>().clone(),
@@ -220,10 +219,8 @@ impl Columns {
         let same = |text: &'static str| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, self.ids.len())))
         };
-        let personas = nested([
-            ("computation_class", same("trait")),
-            ("computation_key", same("score")),
-        ]);
+        let personas =
+            nested([("computation_class", same("trait")), ("computation_key", same("score"))]);
         let traits =
             nested([("score", Arc::clone(&self.scores)), ("email", Arc::new(self.emails.clone()))]);
         Ok(RecordBatch::try_from_iter([

@@ -9,7 +9,10 @@
 //! This program is all of them: called by the name `muster` it is the command line, called with
 //! `worker` it does one kind of inner work on demand, and else it is the one that asks.
 
-#![allow(clippy::disallowed_methods, reason = "a measuring program reads clocks, waits and writes files")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a measuring program reads clocks, waits and writes files"
+)]
 
 mod changes;
 mod coalescing;
@@ -39,6 +42,7 @@ use self::options::{Options, Stage};
 use self::table::Table;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+type Measure = fn(&Stage, &mut Table) -> Outcome;
 
 fn main() -> ExitCode {
     let mut words = std::env::args();
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
 /// Every row that is asked for, cheap ones first.
 fn bench(stage: &Stage) -> Outcome {
     let mut table = Table::default();
-    let rows: [(&str, fn(&Stage, &mut Table) -> Outcome); 8] = [
+    let rows: [(&str, Measure); 8] = [
         ("start", start::measure),
         ("coalescing", coalescing::measure),
         ("rate", rate::measure),

@@ -43,6 +43,8 @@ pub struct Stage {
     pub folder: PathBuf,
     /// A Python that has what the other columns need.
     pub python: Option<PathBuf>,
+    /// This program.
+    pub program: PathBuf,
     muster: PathBuf,
 }
 
@@ -77,16 +79,19 @@ impl Stage {
         let folder = options.folder.canonicalize()?;
         let muster = folder.join("muster");
         drop(std::fs::remove_file(&muster));
-        std::os::unix::fs::symlink(std::env::current_exe()?, &muster)?;
+        let program = std::env::current_exe()?;
+        std::os::unix::fs::symlink(&program, &muster)?;
         let python = options.python.clone().unwrap_or_else(|| folder.join("venv/bin/python"));
         let python = python::usable(&python).then_some(python);
         if python.is_none() {
-            say("no Python with duckdb, pyarrow and aiohttp: see benches/README.md; those columns are left out");
+            say(
+                "no Python with duckdb, pyarrow and aiohttp: see benches/README.md; those columns are left out",
+            );
         }
         if cfg!(debug_assertions) && !options.smoke {
             say("this is a debug build: the numbers mean nothing");
         }
-        Ok(Self { options, folder, python, muster })
+        Ok(Self { options, folder, python, program, muster })
     }
 
     /// Something short, as often as is asked for; something long, less often.
@@ -114,7 +119,7 @@ impl Stage {
     }
 
     pub fn worker(&self, words: &[&str]) -> Outcome<Worker> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(&self.program);
         command.arg("worker").args(words);
         Worker::start(&mut command)
     }

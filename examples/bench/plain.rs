@@ -1,6 +1,6 @@
 //! The least that any program with this HTTP client does: post bytes, read the reply, again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -15,6 +15,7 @@ pub async fn serve(_words: &[&str]) -> Outcome {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
         .tcp_nodelay(true)
+        .timeout(Duration::from_secs(30))
         .pool_max_idle_per_host(usize::MAX)
         .build()?;
     answering(async |words| {

@@ -129,7 +129,10 @@ impl Stat {
         let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
-        Some(Self { ended: fields.first() == Some(&"Z"), processor: (ticks(11)? + ticks(12)?) / TICKS })
+        Some(Self {
+            ended: fields.first() == Some(&"Z"),
+            processor: (ticks(11)? + ticks(12)?) / TICKS,
+        })
     }
 }
 

@@ -31,7 +31,9 @@ impl Project {
         project.table("emails", &lake.path("emails.parquet"))?;
         project.table("orders", &lake.path("orders"))?;
         project.query("identifiers", "SELECT user_id, type, value FROM emails")?;
-        project.settings.push_str("[users]\nkey = \"user_id\"\nidentifiers = \"queries/identifiers.sql\"\n");
+        project
+            .settings
+            .push_str("[users]\nkey = \"user_id\"\nidentifiers = \"queries/identifiers.sql\"\n");
         project.save()?;
         Ok(project)
     }
@@ -53,7 +55,10 @@ impl Project {
 
     pub fn computed_trait(&self, key: &str, sql: &str) -> Outcome {
         let sync = self.sync();
-        self.query(&format!("traits/{key}"), &format!("/*\n[trait]\nname = \"{key}\"\n{sync}*/\n{sql}\n"))
+        self.query(
+            &format!("traits/{key}"),
+            &format!("/*\n[trait]\nname = \"{key}\"\n{sync}*/\n{sql}\n"),
+        )
     }
 
     fn sync(&self) -> &'static str {

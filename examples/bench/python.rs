@@ -1,4 +1,4 @@
-//! What a user would write by hand instead, in Python with DuckDB, pyarrow and aiohttp.
+//! What a user would write by hand instead, in Python with `DuckDB`, pyarrow and aiohttp.
 
 use std::path::Path;
 use std::process::Command;

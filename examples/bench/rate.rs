@@ -44,8 +44,10 @@ pub fn measure(stage: &Stage, table: &mut Table) -> Outcome {
 fn side_by_side(stage: &Stage, lake: &Lake, rate: u64) -> Outcome<Vec<Seen>> {
     let seconds = stage.size(2, if rate < 50 { 16 } else { 11 });
     let runs = LATENCIES.map(|latency| {
-        let run = move || watch(stage, lake, rate, (latency, rate * seconds)).map_err(|e| e.to_string());
-        run
+        move || {
+            let seen = watch(stage, lake, rate, (latency, rate * seconds));
+            seen.map_err(|error| error.to_string())
+        }
     });
     std::thread::scope(|scope| {
         let running = runs.map(|run| scope.spawn(run));
@@ -69,7 +71,12 @@ fn watch(stage: &Stage, lake: &Lake, rate: u64, (latency, users): (u64, u64)) ->
     if arrivals.len() as u64 != users {
         return Err(format!("{} of {users} requests arrived", arrivals.len()).into());
     }
-    Ok(Seen { usage, used: used(&arrivals, rate), fullest: fullest(&arrivals), in_flight: sink.in_flight() })
+    Ok(Seen {
+        usage,
+        used: used(&arrivals, rate),
+        fullest: fullest(&arrivals),
+        in_flight: sink.in_flight(),
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -82,8 +89,7 @@ fn used(arrivals: &[Instant], rate: u64) -> f64 {
 }
 
 fn fullest(arrivals: &[Instant]) -> usize {
-    let window = |first: usize| {
-        arrivals[first..].partition_point(|at| *at < arrivals[first] + SECOND)
-    };
+    let window =
+        |first: usize| arrivals[first..].partition_point(|at| *at < arrivals[first] + SECOND);
     (0..arrivals.len()).map(window).max().unwrap_or(0)
 }

@@ -143,7 +143,8 @@ fn request_length(bytes: &[u8]) -> Option<Length> {
     let lines = bytes[..head].split(|byte| *byte == b'\n');
     let body = lines.filter(|line| line.len() > NAME.len()).find_map(|line| {
         let (name, value) = line.split_at(NAME.len());
-        name.eq_ignore_ascii_case(NAME).then(|| std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok())?
+        name.eq_ignore_ascii_case(NAME)
+            .then(|| std::str::from_utf8(value.trim_ascii()).ok()?.parse().ok())?
     });
     Some(Length { head, body: body.unwrap_or(0) })
 }

@@ -153,7 +153,12 @@ const COLUMNS: &str = "| work | who | median | unit | Muster ÷ this | peak MB |
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\n\n{COLUMNS}{}", machine(), self.rows.iter().map(Row::to_string).collect::<String>())?;
+        writeln!(
+            f,
+            "{}\n\n{COLUMNS}{}",
+            machine(),
+            self.rows.iter().map(Row::to_string).collect::<String>()
+        )?;
         for row in &self.rows {
             for note in &row.notes {
                 writeln!(f, "- {}: {note}", row.work)?;
@@ -168,7 +173,8 @@ impl fmt::Display for Row {
         let first = self.contenders.first().and_then(Contender::median);
         for (position, contender) in self.contenders.iter().enumerate() {
             let work = if position == 0 { &*self.work } else { "" };
-            let value = contender.median().map(|value| digits(value, self.unit)).unwrap_or_default();
+            let value =
+                contender.median().map(|value| digits(value, self.unit)).unwrap_or_default();
             let ratio = ratio(first, contender.median()).filter(|_| position > 0);
             let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
             #[expect(clippy::cast_precision_loss, reason = "a size to be read by people")]

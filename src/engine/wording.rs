@@ -54,7 +54,8 @@ impl Wording {
             [&*key, b":", if is_member { b"true" } else { b"false" }].concat()
         });
         Self {
-            before_id: [b"{\"type\":", &*quoted(shape.call.as_str()), b",\"messageId\":\""].concat(),
+            before_id: [b"{\"type\":", &*quoted(shape.call.as_str()), b",\"messageId\":\""]
+                .concat(),
             before_subject: Membership::new(|is_member| before_subject(shape, is_member)),
             columns: names(&shape.columns),
             profile: names(&shape.profile),
@@ -98,9 +99,7 @@ fn properties(shape: &Shape, member: &Membership) -> Vec<Membership> {
         }
         ModelKind::Trait => {
             let names = shape.columns.iter().map(|(_, name)| quoted(name));
-            names
-                .map(|name| Membership::new(|_| [b"\"trait_key\":", &*name].concat()))
-                .collect()
+            names.map(|name| Membership::new(|_| [b"\"trait_key\":", &*name].concat())).collect()
         }
     }
 }

@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn what_is_beyond_ascii_is_left_alone() {
-        for text in ["", "zoë", "Zürich 🏪 \"A\"", "\u{7f}\u{80}\u{ff}\u{2028}", "áéíóúñ¿¡áéíóú"] {
+        for text in ["", "zoë", "Zürich 🏪 \"A\"", "\u{7f}\u{80}\u{ff}\u{2028}", "áéíóúñ¿¡áéíóú"]
+        {
             agree(text);
         }
     }
