@@ -200,7 +200,13 @@ fn needs_escaping(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value as Json, json};
+
     use super::*;
+    use crate::engine::{Block, FixtureRow, Shape};
+    use crate::record::{Change, Level};
 
     /// Written as we do, and as `serde_json` does.
     fn agree(text: &str) {
@@ -226,5 +232,103 @@ mod tests {
         {
             agree(text);
         }
+    }
+
+    fn part(call: Call, kind: ModelKind, change: Change, columns: &[(&str, Json)]) -> Part {
+        let shape = Shape {
+            sync: "vip.crm".into(),
+            index: 0,
+            call,
+            kind,
+            level: if call == Call::Group { Level::Account } else { Level::User },
+            model_key: "vi\"p".into(),
+            event: "Trait \"Computed\"".into(),
+            timestamp: "2026-11-20T09:00:00Z".into(),
+            columns: columns.iter().map(|(name, _)| ((*name).into(), (*name).into())).collect(),
+            identifiers: Vec::new(),
+            profile: ["plan", "city"].map(|name| (name.to_owned(), name.to_owned())).into(),
+        };
+        let row = FixtureRow {
+            key: "u\\1".into(),
+            subject: "u\\1".into(),
+            email: Some("a\nb@example.org".into()),
+            change,
+            values: columns.iter().map(|(_, value)| Some(value.clone())).collect(),
+            identifiers: Vec::new(),
+            profile: vec![Some("gold".into()), None],
+        };
+        Part::new(Arc::new(Block::fixture(Arc::new(shape), &[row])), 0)
+    }
+
+    /// The message as its own accessors describe it.
+    fn described(message: &Message, computations: &Json) -> Json {
+        let mut json = json!({
+            "type": message.call().as_str(),
+            "messageId": message.id().to_string(),
+            "timestamp": message.timestamp(),
+            "context": { "personas": computations },
+        });
+        let subject = if message.level() == Level::User { "userId" } else { "groupId" };
+        json[subject] = message.subject().into();
+        if message.call() == Call::Track {
+            json["event"] = message.event().into();
+            json["context"]["traits"] = json!({ "email": message.email() });
+            let properties = message.properties();
+            json["properties"] =
+                properties.iter().map(|(name, value)| (*name, json!(value))).collect();
+            return json;
+        }
+        let email = message.email().map(|email| ("email", Value::Text(email)));
+        let all = email.into_iter().chain(message.profile()).chain(message.traits());
+        json["traits"] = all.map(|(name, value)| (name, json!(value))).collect();
+        json
+    }
+
+    fn written(message: &Message) -> String {
+        let mut buffer = BytesMut::new();
+        message.write(&mut buffer).unwrap();
+        String::from_utf8(buffer.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_message_says() {
+        let one = [("ltv", json!(812.5))];
+        let two = [("s\"core", json!(7)), ("plan", Json::Null)];
+        let named_email = [("email", json!("own"))];
+        let class = |class, key| json!({ "computation_class": class, "computation_key": key });
+        let list = |list: &[Json]| json!({ "computations": list });
+        let (of_trait, of_audience) = (ModelKind::Trait, ModelKind::Audience);
+        let audience = class("audience", "vi\"p");
+        let several = list(&[class("trait", "s\"core"), class("trait", "plan")]);
+        for (call, kind, change, columns, personas) in [
+            (Call::Identify, of_trait, Change::Entered, &one[..], class("trait", "ltv")),
+            (Call::Identify, of_trait, Change::Exited, &two, several.clone()),
+            (Call::Identify, of_trait, Change::Changed, &named_email, class("trait", "email")),
+            (Call::Identify, of_audience, Change::Exited, &[], audience.clone()),
+            (Call::Group, of_audience, Change::Entered, &[], audience.clone()),
+            (Call::Group, of_trait, Change::Changed, &one, class("trait", "ltv")),
+            (Call::Group, of_trait, Change::Changed, &[], list(&[])),
+            (Call::Track, of_trait, Change::Changed, &two, several),
+            (Call::Track, of_trait, Change::Changed, &[], list(&[])),
+            (Call::Track, of_audience, Change::Entered, &two, audience.clone()),
+            (Call::Track, of_audience, Change::Exited, &[("audience_key", json!(1))], audience),
+        ] {
+            let message = Message::new(part(call, kind, change, columns));
+            let json: Json = serde_json::from_str(&written(&message)).unwrap();
+            assert_eq!(json, described(&message, &personas), "{call} {change}");
+        }
+    }
+
+    #[test]
+    fn several_syncs_are_one_message_that_says_each_name_once() {
+        let mut message = Message::new(part(
+            Call::Identify,
+            ModelKind::Trait,
+            Change::Entered,
+            &[("ltv", json!(1)), ("plan", json!("silver"))],
+        ));
+        message.join(part(Call::Identify, ModelKind::Audience, Change::Entered, &[]));
+        let text = written(&message);
+        insta::assert_snapshot!(text.replace(&message.id().to_string(), "ID"), @r#"{"type":"identify","messageId":"ID","timestamp":"2026-11-20T09:00:00Z","userId":"u\\1","traits":{"ltv":1,"plan":"silver","vi\"p":true,"email":"a\nb@example.org"},"context":{"personas":{"computations":[{"computation_class":"trait","computation_key":"ltv"},{"computation_class":"trait","computation_key":"plan"},{"computation_class":"audience","computation_key":"vi\"p"}]}}}"#);
     }
 }
