@@ -17,6 +17,7 @@ mod sql;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod wording;
 
 pub use answer::{
     DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
@@ -36,3 +37,4 @@ pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;
 pub use session::{Limits, Session};
 pub use sql::references_of as references;
+pub use wording::Wording;
