@@ -276,7 +276,7 @@ async fn desired_like(shop: &Shop) -> PathBuf {
                CAST(NULL AS VARCHAR) AS trait, CAST(1 AS BIGINT) AS \"value.score\", \
                CAST(NULL AS VARCHAR) AS invalid";
     let plan = session.plan(sql).await.unwrap();
-    let stream = session.execute(&plan).await.unwrap();
+    let stream = session.stream(&plan).await.unwrap();
     super::files::write_stream(&path, stream)
         .await
         .map_err(|error| error.of("test", &path))
