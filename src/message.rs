@@ -170,6 +170,27 @@ impl Message {
         self.first.shape().event(self.is_member())
     }
 
+    /// What a destination of events is told: one event per changed trait, or the one of the audience.
+    pub fn events(&self) -> Vec<Event<'_>> {
+        let shape = self.first.shape();
+        let name = self.event();
+        match shape.kind {
+            ModelKind::Audience => {
+                vec![Event { name, id: self.id(), properties: self.properties() }]
+            }
+            ModelKind::Trait => self
+                .first
+                .sent()
+                .enumerate()
+                .map(|(position, (key, value))| Event {
+                    name,
+                    id: self.id().nth(position),
+                    properties: vec![("trait_key", Value::Text(key)), (key, value)],
+                })
+                .collect(),
+        }
+    }
+
     /// The properties of a `track` message.
     pub fn properties(&self) -> Vec<(&str, Value<'_>)> {
         let shape = self.first.shape();
@@ -192,6 +213,14 @@ impl Message {
     }
 }
 
+/// One event of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event<'a> {
+    pub name: &'a str,
+    pub id: MessageId,
+    pub properties: Vec<(&'a str, Value<'a>)>,
+}
+
 impl MessageId {
     /// The id as text.
     pub fn digits(self) -> [u8; 32] {
@@ -201,7 +230,37 @@ impl MessageId {
         }
         text
     }
+
+    /// The id of one of several things that a message becomes: the first keeps that of the message.
+    #[must_use]
+    pub fn nth(self, position: usize) -> Self {
+        if position == 0 {
+            return self;
+        }
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update((position as u64).to_be_bytes());
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.finalize()[..16]);
+        Self(id)
+    }
+
+    /// In the form of a UUID, for destinations that insist on one.
+    pub fn uuid(self) -> String {
+        let text = self.to_string();
+        let parts = [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]];
+        parts.join("-")
+    }
+
+    /// In the form of a ULID: 26 digits in Crockford's base 32.
+    pub fn ulid(self) -> String {
+        let number = u128::from_be_bytes(self.0);
+        let digit = |place: u32| CROCKFORD[((number >> (5 * place)) & 31) as usize];
+        (0..26).rev().map(|place| char::from(digit(place))).collect()
+    }
 }
+
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

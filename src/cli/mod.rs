@@ -140,6 +140,12 @@ fn no_folder(path: &Path) -> Finding {
         .hint("run `muster init DIR`, or point at a project with `--project DIR`")
 }
 
+/// Findings as they are shown where there is no colour.
+#[cfg(test)]
+pub(crate) fn shown(findings: &[Finding]) -> String {
+    errors::render(findings, Paint::Plain)
+}
+
 impl Time {
     fn of(&self, context: &Context) -> DateTime<Utc> {
         self.as_of.unwrap_or(context.now)

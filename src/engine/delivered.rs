@@ -403,7 +403,7 @@ pub async fn merge(
     }
     sql += "\nORDER BY record_key ASC NULLS FIRST";
     let plan = session.plan(&sql).await.map_err(failed)?;
-    let stream = session.execute(&plan).await.map_err(failed)?;
-    let rows = files::write_stream_with(into, stream, metadata).await;
+    let write = async |stream| files::write_stream_with(into, stream, metadata).await;
+    let rows = session.execute(&plan, write).await;
     rows.map_err(|error| error.of("folding what was delivered", into))
 }

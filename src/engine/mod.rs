@@ -10,6 +10,7 @@ mod difference;
 mod error;
 mod files;
 mod lake;
+mod memory;
 mod messages;
 mod records;
 mod session;

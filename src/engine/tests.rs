@@ -100,6 +100,7 @@ impl Shop {
             match_fields: &[],
             profile: Vec::new(),
             required: Vec::new(),
+            profile_columns: Vec::new(),
             has_identifiers: true,
             has_suppressed: false,
             per_trait: false,
@@ -275,7 +276,7 @@ async fn desired_like(shop: &Shop) -> PathBuf {
                CAST(NULL AS VARCHAR) AS trait, CAST(1 AS BIGINT) AS \"value.score\", \
                CAST(NULL AS VARCHAR) AS invalid";
     let plan = session.plan(sql).await.unwrap();
-    let stream = session.execute(&plan).await.unwrap();
+    let stream = session.stream(&plan).await.unwrap();
     super::files::write_stream(&path, stream)
         .await
         .map_err(|error| error.of("test", &path))

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::prepare::Prepared;
+use super::prepare::{Prepared, target_of};
 use super::{Passage, Progress, Refused, Report, Request};
 use crate::delivery::{self, Control, Drained, Lane, Resumption, Work};
-use crate::destinations::{Configured, Field, Remote, Target};
+use crate::destinations::{Configured, Remote, Target};
 use crate::engine::{Shape, read_blocks};
 use crate::finding::Finding;
 use crate::outbox::Journal;
@@ -208,21 +208,8 @@ pub(super) fn target(
     passage: &Passage,
     run: &RunId,
 ) -> Result<Target, Finding> {
-    let planned = prepared.lake.model(&passage.sync.model);
-    let columns = planned.into_iter().flat_map(|planned| &planned.columns);
-    let fields = columns.map(|column| {
-        let name = passage.sync.fields.get(&column.name).unwrap_or(&column.name);
-        Field { name: name.clone(), kind: column.kind }
-    });
-    Ok(Target {
-        sync: passage.sync.name.clone(),
-        run: run.to_string(),
-        model_key: passage.sync.model.clone(),
-        model_name: passage.sync.model_name.clone(),
-        list: passage.sync.list.clone(),
-        fields: fields.collect(),
-        remote: passage.state.remote().map_err(|error| error.finding())?,
-    })
+    let remote = passage.state.remote().map_err(|error| error.finding())?;
+    Ok(target_of(prepared, &passage.sync, run.as_str(), remote))
 }
 
 /// What is the same for every row of one sync's changes.
