@@ -209,7 +209,8 @@ fn objections(prepared: &Prepared<'_>) -> Vec<Finding> {
                 .hint(format!("`muster destinations {}` says what it takes", configured.spec.kind))
         }));
         let known = prepared.lake.profile_columns();
-        let lacking = configured.required.iter().filter(|name| !known.iter().any(|own| own == *name));
+        let lacking =
+            configured.required.iter().filter(|name| !known.iter().any(|own| own == *name));
         findings.extend(lacking.filter(|_| sync.level == Level::User).map(|name| {
             let message =
                 format!("`{}` needs `{name}` of every user, which `profiles` lacks", sync.name);
@@ -255,9 +256,7 @@ pub(super) fn target_of(
         own.iter().all(|own| own.name != **column)
             && prepared.lake.profile_columns().contains(column)
     });
-    fields.extend(
-        enriching.map(|(_, name)| Field { name: name.clone(), kind: FieldKind::Text }),
-    );
+    fields.extend(enriching.map(|(_, name)| Field { name: name.clone(), kind: FieldKind::Text }));
     Target {
         sync: sync.name.clone(),
         run: run.to_owned(),
@@ -299,11 +298,7 @@ pub(super) fn records(prepared: &Prepared<'_>, sync: &Sync) -> Option<Records> {
         resync_on_new_identifier: sync.resync_on_new_identifier,
         keep_missing: sync.on_missing == OnMissing::Keep,
         match_fields: spec.match_fields,
-        profile: enriching
-            .into_iter()
-            .filter(|_| user_level)
-            .map(ToOwned::to_owned)
-            .collect(),
+        profile: enriching.into_iter().filter(|_| user_level).map(ToOwned::to_owned).collect(),
         required: configured
             .required
             .iter()
