@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::digest::hex;
+use crate::digest::digits;
 use crate::engine::{Block, Shape};
 use crate::project::ModelKind;
 use crate::record::{Call, Change, Level, Value};
@@ -222,6 +222,15 @@ pub struct Event<'a> {
 }
 
 impl MessageId {
+    /// The id as text.
+    pub fn digits(self) -> [u8; 32] {
+        let mut text = [0; 32];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = digits(byte);
+        }
+        text
+    }
+
     /// The id of one of several things that a message becomes: the first keeps that of the message.
     #[must_use]
     pub fn nth(self, position: usize) -> Self {
@@ -255,6 +264,6 @@ const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }

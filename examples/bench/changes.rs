@@ -76,6 +76,7 @@ pub fn records(lake: &Lake<'_>, key: &str) -> Outcome<Records> {
         match_fields: &[],
         profile: Vec::new(),
         required: Vec::new(),
+        profile_columns: lake.profile_columns().to_vec(),
         has_identifiers: project.identifiers.is_some(),
         has_suppressed: false,
         per_trait: false,

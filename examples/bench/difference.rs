@@ -158,7 +158,7 @@ async fn count(session: &Session, queries: &[&str]) -> Outcome<Value> {
     let started = Instant::now();
     let mut rows = 0;
     for sql in queries {
-        let mut stream = session.execute(&session.plan(sql).await?).await?;
+        let mut stream = session.stream(&session.plan(sql).await?).await?;
         while let Some(batch) = stream.next().await {
             rows += batch?.num_rows();
         }
@@ -167,7 +167,7 @@ async fn count(session: &Session, queries: &[&str]) -> Outcome<Value> {
 }
 
 async fn write(session: &Session, sql: &str, path: &Path) -> Outcome<u64> {
-    let mut stream = session.execute(&session.plan(sql).await?).await?;
+    let mut stream = session.stream(&session.plan(sql).await?).await?;
     let mut writer = ArrowWriter::try_new(std::fs::File::create(path)?, stream.schema(), None)?;
     while let Some(batch) = stream.next().await {
         writer.write(&batch?)?;

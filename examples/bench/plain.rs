@@ -21,11 +21,12 @@ pub async fn serve(_words: &[&str]) -> Outcome {
     answering(async |words| {
         let [url, requests, concurrency, bytes] = words else { return Err("four words".into()) };
         let (requests, concurrency): (u64, u64) = (requests.parse()?, concurrency.parse()?);
+        let url = url.parse::<reqwest::Url>()?;
         let body = Bytes::from(vec![b'x'; bytes.parse()?]);
         let started = Instant::now();
         let mut loops = JoinSet::new();
         for place in 0..concurrency {
-            let (client, url, body) = (client.clone(), (*url).to_owned(), body.clone());
+            let (client, url, body) = (client.clone(), url.clone(), body.clone());
             let mine = requests / concurrency + u64::from(place < requests % concurrency);
             loops.spawn(async move { post(&client, &url, &body, mine).await });
         }
@@ -39,12 +40,12 @@ pub async fn serve(_words: &[&str]) -> Outcome {
 
 async fn post(
     client: &reqwest::Client,
-    url: &str,
+    url: &reqwest::Url,
     body: &Bytes,
     requests: u64,
 ) -> Result<(), reqwest::Error> {
     for _ in 0..requests {
-        let request = client.post(url).header("content-type", "application/json");
+        let request = client.post(url.clone()).header("content-type", "application/json");
         let reply = request.body(body.clone()).send().await?.error_for_status()?;
         reply.bytes().await?;
     }

@@ -20,7 +20,7 @@ impl Message {
         let wording = self.first.block.wording();
         let is_member = self.is_member();
         into.extend_from_slice(&wording.before_id);
-        write_hex(into, self.id().0);
+        into.extend_from_slice(&self.id().digits());
         into.extend_from_slice(wording.before_subject.of(is_member));
         write_text(into, self.subject())?;
         if self.call() == Call::Track {
@@ -160,16 +160,6 @@ impl Entries<'_> {
         self.into.extend_from_slice(piece);
     }
 }
-
-fn write_hex(into: &mut BytesMut, id: [u8; 16]) {
-    let mut text = [0_u8; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(id) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
-    into.extend_from_slice(&text);
-}
-
-const DIGITS: [u8; 16] = *b"0123456789abcdef";
 
 /// Most texts need no escaping; they are looked at eight bytes at a time and copied.
 fn write_text(into: &mut BytesMut, text: &str) -> Result<(), Unwritable> {
