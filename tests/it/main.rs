@@ -24,6 +24,7 @@ mod large;
 mod layers;
 mod messages;
 mod outcomes;
+mod pages;
 mod payloads;
 mod process;
 mod project;
