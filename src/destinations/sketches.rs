@@ -8,31 +8,18 @@ mod google;
 mod kinesis;
 pub(super) mod recorder;
 
-use super::{BatchLimits, Common, Grain, Idempotency, MatchField, Maturity, Mode, Spec};
+use super::{BatchLimits, Common, MatchField, Spec};
 use crate::delivery::{Reply, Session, Terms};
-use crate::record::Call;
 
 /// A list of people matched by hashed email and phone.
 const LIST: Spec = Spec {
     kind: "sketch",
     title: "Sketch",
     summary: "A sketch.",
-    mode: Mode::List,
-    calls: &[Call::List],
-    grain: Grain::List,
     identifiers: "email, phone",
-    match_fields: &[],
-    required: &[],
-    quotas: &[],
     batch: BatchLimits { rows: 10_000, max_rows: 10_000, bytes: 8_000_000, row_bytes: 100_000 },
     concurrency: 1,
-    idempotency: Idempotency::Natural,
-    min_interval: std::time::Duration::from_hours(1),
-    history: true,
-    coalesce: false,
-    maturity: Maturity::Alpha,
-    example: "",
-    notes: &[],
+    ..Spec::LIST
 };
 
 fn session(spec: &'static Spec, replies: Vec<Reply>) -> Session {

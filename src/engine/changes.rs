@@ -85,30 +85,27 @@ pub async fn write_changes(
     path: &Path,
     mut stream: SendableRecordBatchStream,
     labelling: &Labelling<'_>,
-) -> Result<Changes> {
-    let what = format!("the difference of `{}`", labelling.sync);
-    let labeller = Labeller::new(&stream.schema(), labelling)
-        .map_err(|error| EngineError::of(&*what, error.into()))?;
+) -> std::result::Result<Changes, WriteError> {
+    let labeller = Labeller::new(&stream.schema(), labelling).map_err(arrow)?;
     let metadata = BTreeMap::from([
         ("muster.format", changes_schema_version().to_owned()),
         ("muster.sync", labelling.sync.to_owned()),
         ("muster.run", labelling.run.to_owned()),
     ]);
-    let broken = |error: WriteError| error.of(&what, path);
-    let mut writer =
-        Writer::create(path, Arc::clone(&labeller.schema), &metadata).map_err(broken)?;
+    let mut writer = Writer::create(path, Arc::clone(&labeller.schema), &metadata)?;
     let mut counts = ChangeCounts::default();
     while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|error| EngineError::of(&*what, error))?;
-        let labelled = labeller
-            .label(&batch, &mut counts)
-            .map_err(|error| EngineError::of(&*what, error.into()))?;
-        if let Some(labelled) = labelled {
-            writer.write(&labelled).map_err(broken)?;
+        let batch = batch.map_err(WriteError::Query)?;
+        if let Some(labelled) = labeller.label(&batch, &mut counts).map_err(arrow)? {
+            writer.write(&labelled)?;
         }
     }
-    let rows = writer.finish().map_err(broken)?;
+    let rows = writer.finish()?;
     Ok(Changes { path: path.to_owned(), rows, counts })
+}
+
+fn arrow(error: datafusion::arrow::error::ArrowError) -> WriteError {
+    WriteError::Query(error.into())
 }
 
 type ArrowResult<T> = std::result::Result<T, datafusion::arrow::error::ArrowError>;

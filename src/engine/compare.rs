@@ -1,7 +1,6 @@
 //! One sync from desired records to changes: computes what is wanted, compares it with what was
 //! delivered, and writes what differs.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -19,7 +18,7 @@ use super::error::{EngineError, Result};
 use super::files;
 use super::lake::{IDENTIFIERS, INTERNAL, Lake, MEMBERS, PROFILES, SUPPRESSED};
 use super::records::{Records, normaliser};
-use super::session::{Session, ran_out_of_memory};
+use super::session::Session;
 use crate::destinations::{Grain, MatchField};
 
 /// One sync to compare.
@@ -80,23 +79,9 @@ async fn emails(lake: &Lake<'_>) -> Result<()> {
          AND trim(CAST(value AS VARCHAR)) <> '' GROUP BY 1, 2"
     );
     let path = session.scratch("emails.parquet");
-    write_query(session, "`identifiers`", &sql, &path).await?;
+    session.write("`identifiers`", &sql, &path).await?;
     let table = files::table(session, &path, &[]).await?;
     session.register(TableReference::partial(INTERNAL, "emails"), table).map_err(failed)
-}
-
-/// Runs Muster's own SQL into a file, with joins that spill once memory ran out.
-async fn write_query(session: &Session, what: &str, sql: &str, path: &Path) -> Result<u64> {
-    let failed = |error| EngineError::of(what, error);
-    let plan = session.plan(sql).await.map_err(failed)?;
-    let stream = session.execute(&plan).await.map_err(failed)?;
-    match files::write_stream(path, stream).await {
-        Err(files::WriteError::Query(error)) if ran_out_of_memory(&error) => {
-            let stream = session.execute_spilling(&plan).await.map_err(failed)?;
-            files::write_stream(path, stream).await.map_err(|error| error.of(what, path))
-        }
-        other => other.map_err(|error| error.of(what, path)),
-    }
 }
 
 /// Compares one sync; the changes are written to the scratch folder, not sealed.
@@ -107,7 +92,7 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let what = format!("the records of `{}`", records.sync);
     let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
     let desired_sql = records.desired_sql();
-    let rows = write_query(session, &what, &desired_sql, &desired_path).await?;
+    let rows = session.write(&what, &desired_sql, &desired_path).await?;
     let beside = [records.suppressed_sql(), records.conflicts_sql(), records.without_email_sql()];
     let [suppressed, conflicts, without] = counts(lake, &what, beside).await?;
     let merge = session.ordered();
@@ -117,11 +102,11 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     merge.register("desired", desired).map_err(failed)?;
     let schema = delivered::register(&merge, comparison.delivered, &orders).await?;
     let sql = "SELECT count(*) FROM desired WHERE invalid IS NOT NULL";
-    let invalid = one(&merge, &what, sql).await?;
+    let invalid = merge.counts(&what, sql).await?[0];
     let mut before = 0;
     if schema.is_some() {
         let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
-        before = one(&merge, &what, sql).await?;
+        before = merge.counts(&what, sql).await?[0];
     }
     let difference = Difference {
         records,
@@ -132,16 +117,16 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let differing = difference.differing();
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
     if let Some(sql) = &differing {
-        write_query(&merge, &what, sql, &differing_path).await?;
+        merge.write(&what, sql, &differing_path).await?;
         let table = files::table(&merge, &differing_path, &orders).await?;
         merge.register("differing", table).map_err(failed)?;
     }
     let labels = difference.labels();
     let plan = merge.plan(&labels).await.map_err(failed)?;
-    let stream = merge.execute(&plan).await.map_err(failed)?;
     let labelling = comparison.labelling();
     let path = session.scratch(&format!("{}.changes.parquet", records.sync));
-    let changes = write_changes(&path, stream, &labelling).await?;
+    let write = async |stream| write_changes(&path, stream, &labelling).await;
+    let changes = merge.execute(&plan, write).await.map_err(|error| error.of(&*what, &path))?;
     for path in [&desired_path, &differing_path] {
         drop(std::fs::remove_file(path));
     }
@@ -176,18 +161,10 @@ async fn counts(lake: &Lake<'_>, what: &str, queries: [Option<String>; 3]) -> Re
     let mut counts = [0; 3];
     for (count, sql) in counts.iter_mut().zip(queries) {
         if let Some(sql) = sql {
-            *count = lake.counts(what, &sql).await?[0];
+            *count = lake.session().counts(what, &sql).await?[0];
         }
     }
     Ok(counts)
-}
-
-async fn one(session: &Session, what: &str, sql: &str) -> Result<u64> {
-    let failed = |error| EngineError::of(what, error);
-    let plan = session.plan(sql).await.map_err(failed)?;
-    let stream = session.execute(&plan).await.map_err(failed)?;
-    let batches = datafusion::physical_plan::common::collect(stream).await.map_err(failed)?;
-    Ok(super::columns::first_row_counts(&batches)[0])
 }
 
 /// The physical plans of a sync's difference.
@@ -195,7 +172,7 @@ async fn one(session: &Session, what: &str, sql: &str) -> Result<u64> {
 pub(super) async fn explain(
     session: &Session,
     records: &Records,
-    desired: &Path,
+    desired: &std::path::Path,
     files: &DeliveredFiles,
 ) -> Result<[String; 2]> {
     let merge = session.ordered();
@@ -213,7 +190,7 @@ pub(super) async fn explain(
     let sql = difference.differing().unwrap_or_default();
     let plan = merge.explain(&sql).await.map_err(failed)?;
     let path = session.scratch("differing.parquet");
-    write_query(&merge, "the difference", &sql, &path).await?;
+    merge.write("the difference", &sql, &path).await?;
     let table = files::table(&merge, &path, &orders).await?;
     merge.register("differing", table).map_err(failed)?;
     Ok([plan, merge.explain(&difference.labels()).await.map_err(failed)?])

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::TableReference;
 use datafusion::datasource::empty::EmptyTable;
@@ -14,7 +14,7 @@ use datafusion::prelude::SQLOptions;
 use super::columns::{self, ModelColumn};
 use super::error::{EngineError, Result};
 use super::files;
-use super::session::{Limits, Session, ran_out_of_memory};
+use super::session::{Limits, Session};
 use super::sql::{self, Parsed, Reference};
 use super::tables::Tables;
 use crate::finding::{Finding, Source};
@@ -424,14 +424,8 @@ impl<'a> Lake<'a> {
         let state = self.session.state();
         let plan = sql::plan(&state, parsed).await.map_err(failed)?;
         let path = self.session.scratch(&format!("{name}.parquet"));
-        let stream = self.session.execute(&plan).await.map_err(failed)?;
-        let rows = match files::write_stream(&path, stream).await {
-            Err(files::WriteError::Query(error)) if ran_out_of_memory(&error) => {
-                let stream = self.session.execute_spilling(&plan).await.map_err(failed)?;
-                files::write_stream(&path, stream).await
-            }
-            other => other,
-        };
+        let write = async |stream| files::write_stream(&path, stream).await;
+        let rows = self.session.execute(&plan, write).await;
         let rows = rows.map_err(|error| match error {
             files::WriteError::Query(error) => failed(error),
             files::WriteError::Disk(source) => EngineError::Write { path: path.clone(), source },
@@ -478,7 +472,7 @@ impl<'a> Lake<'a> {
             "SELECT count(*) FILTER (WHERE {key} IS NULL) AS nulls, {duplicates} AS duplicates, \
              count(*) FILTER (WHERE CAST({key} AS VARCHAR) LIKE '%' || chr(1) || '%') AS odd FROM {table}"
         );
-        let counts = self.counts(&format!("checking the keys of {what}"), &sql).await?;
+        let counts = self.session.counts(&format!("checking the keys of {what}"), &sql).await?;
         let facts = [
             ("Q11", "NULL", "leave rows without a key out"),
             ("Q12", "duplicate", "return each key once: aggregate, or use DISTINCT"),
@@ -494,15 +488,6 @@ impl<'a> Lake<'a> {
         }
         Ok(())
     }
-
-    /// The whole numbers in the single row a query returns.
-    pub async fn counts(&self, what: &str, sql: &str) -> Result<Vec<u64>> {
-        let failed = |error| EngineError::of(what, error);
-        let plan = self.session.plan(sql).await.map_err(failed)?;
-        let stream = self.session.execute(&plan).await.map_err(failed)?;
-        let batches = datafusion::physical_plan::common::collect(stream).await.map_err(failed)?;
-        Ok(columns::first_row_counts(&batches))
-    }
 }
 
 /// The first `SELECT` of a query, for findings about the query as a whole.
@@ -512,10 +497,4 @@ fn select_word(source: &Source) -> Option<std::ops::Range<usize>> {
 
 fn join(words: impl Iterator<Item = String>, with: &str) -> String {
     words.collect::<Vec<_>>().join(with)
-}
-
-impl ModelPlan {
-    pub fn data_type(&self, column: &str) -> Option<&DataType> {
-        self.columns.iter().find(|c| c.name == column).map(|c| &c.data_type)
-    }
 }

@@ -10,6 +10,7 @@ mod difference;
 mod error;
 mod files;
 mod lake;
+mod memory;
 mod messages;
 mod records;
 mod session;
@@ -17,6 +18,7 @@ mod sql;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod wording;
 
 pub use answer::{
     DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
@@ -36,3 +38,4 @@ pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;
 pub use session::{Limits, Session};
 pub use sql::references_of as references;
+pub use wording::Wording;

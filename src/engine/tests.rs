@@ -123,13 +123,14 @@ impl Shop {
     }
 
     /// Folds with these outcomes; the fold done twice gives the same.
-    async fn fold(&mut self, compared: &Compared, rows: Vec<RowState>) {
+    async fn fold(&mut self, compared: &Compared, said: impl Into<Said>) {
+        let Said { rows, unclear } = said.into();
         let arrived = rows.iter().filter(|row| **row == RowState::Acknowledged).count() as u64;
         self.files.uneven = arrived < sent_rows(&compared.changes.path).unwrap();
         let session = Session::new(self.limits()).unwrap();
         let reasons = (0_u64..).zip(&rows).filter(|(_, state)| **state == RowState::Rejected);
         let reasons = reasons.map(|(row, _)| (row, "no".to_owned())).collect();
-        let replay = Replay { rows, reasons, jobs: Vec::new() };
+        let replay = Replay { rows, reasons, unclear, jobs: Vec::new() };
         let run = format!("run{:04}", self.steps);
         let folding = Folding { run: &run, now: now(), replay: &replay };
         let fresh = session.scratch("fresh.parquet");
@@ -187,28 +188,44 @@ fn wanted(world: &World) -> Remote {
     Remote(scores.map(|(user, score)| (format!("u{user}"), i64::from(score))).collect())
 }
 
+/// What the journal says of every row.
+struct Said {
+    rows: Vec<RowState>,
+    /// Rejected after a try that had no answer.
+    unclear: BTreeSet<u64>,
+}
+
+impl From<Vec<RowState>> for Said {
+    fn from(rows: Vec<RowState>) -> Self {
+        Self { rows, unclear: BTreeSet::new() }
+    }
+}
+
 /// What fate has for one row: 0 acknowledged, 1 lost reply (arrived), 2 lost request, 3 rejected,
-/// 4 withdrawn, 5 never tried.
-fn suffer(remote: &mut Remote, blocks: &[Block], fates: &[u8]) -> Vec<RowState> {
-    let mut states = Vec::new();
+/// 4 withdrawn, 5 never tried; 6 and 7 are 1 and 2, and then refused.
+fn suffer(remote: &mut Remote, blocks: &[Block], fates: &[u8]) -> Said {
+    let (mut states, mut unclear) = (Vec::new(), BTreeSet::new());
     for block in blocks {
         for row in 0..block.len() {
             let fate = fates[states.len() % fates.len()];
             let sent = block.change(row).is_sent();
-            if sent && fate <= 1 {
+            if sent && matches!(fate, 0 | 1 | 6) {
                 remote.hear(block, row);
+            }
+            if sent && fate >= 6 {
+                unclear.insert(states.len() as u64);
             }
             states.push(match fate {
                 _ if !sent => RowState::Pending,
                 0 => RowState::Acknowledged,
                 1 | 2 => RowState::Unsettled,
-                3 => RowState::Rejected,
+                3 | 6 | 7 => RowState::Rejected,
                 4 => RowState::Withdrawn,
                 _ => RowState::Pending,
             });
         }
     }
-    states
+    Said { rows: states, unclear }
 }
 
 fn worlds() -> impl Strategy<Value = Vec<World>> {
@@ -223,7 +240,7 @@ proptest! {
     #[test]
     fn any_history_converges(
         worlds in worlds(),
-        fates in proptest::collection::vec(0_u8..6, 1..12),
+        fates in proptest::collection::vec(0_u8..8, 1..12),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -276,7 +293,7 @@ async fn desired_like(shop: &Shop) -> PathBuf {
                CAST(NULL AS VARCHAR) AS trait, CAST(1 AS BIGINT) AS \"value.score\", \
                CAST(NULL AS VARCHAR) AS invalid";
     let plan = session.plan(sql).await.unwrap();
-    let stream = session.execute(&plan).await.unwrap();
+    let stream = session.stream(&plan).await.unwrap();
     super::files::write_stream(&path, stream)
         .await
         .map_err(|error| error.of("test", &path))

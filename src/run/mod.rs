@@ -179,6 +179,8 @@ struct Passage {
     /// Set by `compare`; taken by `seal`.
     compared: Option<Compared>,
     sealed: bool,
+    /// For a job of an earlier run.
+    waits: bool,
 }
 
 /// Computes, compares, delivers, records. The exit code is in the record.
@@ -284,6 +286,7 @@ fn open(
             record: SyncRecord { sync: sync.name.clone(), ..SyncRecord::default() },
             compared: None,
             sealed: false,
+            waits: false,
             sync: sync.clone(),
         });
     }
@@ -291,7 +294,7 @@ fn open(
 }
 
 fn skip_what_is_not_due(passages: &mut [Passage], request: &Request) {
-    for passage in passages {
+    for passage in passages.iter_mut().filter(|passage| !passage.waits) {
         if let Some(due) = passage.due(request) {
             passage.record.skipped =
                 Some(format!("not due before {}", due.format("%Y-%m-%d %H:%M:%S UTC")));
@@ -429,9 +432,10 @@ fn finish(
     request: &Request,
     interrupted: bool,
 ) -> Result<Report, Refused> {
+    let waiting = passages.iter().any(|passage| passage.waits);
     let record = &mut report.record;
     record.syncs = passages.into_iter().map(|passage| passage.record).collect();
-    let incomplete = record.syncs.iter().any(|sync| sync.pending + sync.rejected > 0);
+    let incomplete = waiting || record.syncs.iter().any(|sync| sync.pending + sync.rejected > 0);
     record.exit_code = match record.exit_code {
         _ if interrupted || *request.cancel.borrow() => EXIT_INTERRUPTED,
         EXIT_DONE if incomplete => EXIT_INCOMPLETE,
@@ -466,6 +470,10 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
     let mut plan = Plan { run, as_of, syncs: Vec::new(), findings: warnings(&prepared) };
     for passage in &mut passages {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });
+        passage.wait_for_jobs(request.now)?;
+        if passage.waits {
+            continue;
+        }
         // What a killed run left behind counts, but is not written down by a plan.
         let files = passage.state.settled_files(prepared.lake.session(), request.now).await?;
         passage.compare(&prepared.lake, &files, &plan.run, request).await?;

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Result, RunId, StateError, Store};
-use crate::destinations::{Job, Remote};
+use crate::destinations::Remote;
 use crate::digest::hex;
 use crate::engine::{self, DELIVERED_FORMAT, DeliveredFiles, Folding, Session};
-use crate::outbox::{Replay, replay};
+use crate::outbox::{OpenJob, Replay, replay};
 
 /// Version of the manifest.
 const FORMAT: u32 = 1;
@@ -53,8 +53,8 @@ pub struct SyncState {
     manifest: Option<Manifest>,
 }
 
-/// Jobs, each with the rows it holds.
-pub type Jobs = Vec<(Job, Vec<u64>)>;
+/// Jobs whose outcome is still to be asked for.
+pub type Jobs = Vec<OpenJob>;
 
 /// What the journal of a run says became of its rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -21,7 +21,7 @@ SELECT user_id, name, phone FROM people
 SELECT user_id FROM users WHERE score >= 18
 
 --@ run
---= adults: entered u1 identify {"adults":true}
+--= adults: entered u1 identify {"adults":true,"name":"Ada"}
 --= adults: 2 invalid
 
 --@ table people
@@ -31,8 +31,8 @@ SELECT user_id FROM users WHERE score >= 18
 -- u3,Cyd,
 
 --@ run
---= adults: entered u2 identify {"adults":true}
---= adults: entered u3 identify {"adults":true}
+--= adults: entered u2 identify {"adults":true,"name":"Bob"}
+--= adults: entered u3 identify {"adults":true,"name":"Cyd"}
 --= adults: 1 unchanged
 
 --@ table people

@@ -1,4 +1,4 @@
--- A required column that profiles do not have makes every record invalid, too.
+-- A required column that profiles do not have is a finding: every record would be invalid.
 
 --@ grain required
 
@@ -17,4 +17,6 @@ SELECT user_id, city FROM people
 SELECT user_id FROM users WHERE score >= 18
 
 --@ run
---= adults: 1 invalid
+--= error[S09]: `adults.out` needs `name` of every user, which `profiles` lacks
+--=   --> queries/audiences/adults.sql
+--= hint: let `profiles.sql` return a column `name`; Sketch refuses people without it

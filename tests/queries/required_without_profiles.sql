@@ -1,4 +1,4 @@
--- Without profiles there is nothing to fill a required column from: every record is invalid.
+-- A required column without any profiles is a finding: every record would be invalid.
 
 --@ grain required
 
@@ -10,4 +10,6 @@
 SELECT user_id FROM users WHERE score >= 18
 
 --@ run
---= adults: 1 invalid
+--= error[S09]: `adults.out` needs `name` of every user, which `profiles` lacks
+--=   --> queries/audiences/adults.sql
+--= hint: let `profiles.sql` return a column `name`; Sketch refuses people without it

@@ -85,7 +85,7 @@ struct NoOptions {}
 fn configure(reader: &Reader<'_>, _: &Common) -> Result<Built, Vec<Finding>> {
     let NoOptions {} = reader.own()?;
     let root = reader.config().root.clone();
-    Ok(Built { destination: Arc::new(Recorder { root }), secrets: Vec::new() })
+    Ok(Built::new(Arc::new(Recorder { root }), Vec::new()))
 }
 
 #[derive(Debug)]
@@ -138,7 +138,9 @@ fn content(message: &Message) -> String {
         let fields = part_values(message);
         return format!("{verb} {}{fields}", Value::Object(matched.collect()));
     }
-    let canonical: Value = serde_json::to_value(message).unwrap();
+    let mut buffer = bytes::BytesMut::new();
+    message.write(&mut buffer).unwrap();
+    let canonical: Value = serde_json::from_slice(&buffer).unwrap();
     match message.call() {
         Call::Track => {
             let email = canonical["context"]["traits"].get("email");
