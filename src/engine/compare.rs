@@ -101,12 +101,10 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let desired = files::table(&merge, &desired_path, &orders).await?;
     merge.register("desired", desired).map_err(failed)?;
     let schema = delivered::register(&merge, comparison.delivered, &orders).await?;
-    let sql = "SELECT count(*) FROM desired WHERE invalid IS NOT NULL";
-    let invalid = merge.counts(&what, sql).await?[0];
-    let mut before = 0;
-    if schema.is_some() {
-        let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
-        before = merge.counts(&what, sql).await?[0];
+    let mut invalid = 0;
+    if !records.required.is_empty() {
+        let sql = "SELECT count(*) FROM desired WHERE invalid IS NOT NULL";
+        invalid = merge.counts(&what, sql).await?[0];
     }
     let difference = Difference {
         records,
@@ -116,17 +114,19 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     };
     let differing = difference.differing();
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
+    let mut differ = rows;
     if let Some(sql) = &differing {
-        merge.write(&what, sql, &differing_path).await?;
+        differ = merge.write(&what, sql, &differing_path).await?;
         let table = files::table(&merge, &differing_path, &orders).await?;
         merge.register("differing", table).map_err(failed)?;
     }
+    // Without a difference whatever is wanted is there, and nothing needs a label.
+    let (mut before, mut changes) = (rows - invalid, Changes::default());
     let labels = difference.labels();
-    let plan = merge.plan(&labels).await.map_err(failed)?;
-    let labelling = comparison.labelling();
-    let path = session.scratch(&format!("{}.changes.parquet", records.sync));
-    let write = async |stream| write_changes(&path, stream, &labelling).await;
-    let changes = merge.execute(&plan, write).await.map_err(|error| error.of(&*what, &path))?;
+    if differ > 0 || schema.is_none() {
+        before = count_before(&merge, &what, schema.is_some()).await?;
+        changes = label(&merge, &labels, comparison, &what).await?;
+    }
     for path in [&desired_path, &differing_path] {
         drop(std::fs::remove_file(path));
     }
@@ -142,6 +142,29 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
             differing.as_deref().unwrap_or("SELECT * FROM desired")
         ),
     })
+}
+
+/// Records the destination has, or may have.
+async fn count_before(merge: &Session, what: &str, known: bool) -> Result<u64> {
+    if !known {
+        return Ok(0);
+    }
+    let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
+    Ok(merge.counts(what, sql).await?[0])
+}
+
+/// What became of every record that differs, into a file of changes.
+async fn label(
+    merge: &Session,
+    labels: &str,
+    comparison: &Comparison<'_>,
+    what: &str,
+) -> Result<Changes> {
+    let plan = merge.plan(labels).await.map_err(|error| EngineError::of(what, error))?;
+    let labelling = comparison.labelling();
+    let path = merge.scratch(&format!("{}.changes.parquet", comparison.records.sync));
+    let write = async |stream| write_changes(&path, stream, &labelling).await;
+    merge.execute(&plan, write).await.map_err(|error| error.of(what, &path))
 }
 
 impl Comparison<'_> {

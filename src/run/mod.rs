@@ -475,7 +475,7 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
             continue;
         }
         // What a killed run left behind counts, but is not written down by a plan.
-        let files = passage.state.settled_files(prepared.lake.session(), request.now).await?;
+        let files = passage.state.settled_files(prepared.lake.session(), request.now)?;
         passage.compare(&prepared.lake, &files, &plan.run, request).await?;
         let guarded = passage.guarded(request);
         passage.record.skipped = guarded.as_ref().map(|finding| finding.message.clone());
