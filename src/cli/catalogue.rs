@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Context, pages};
 use super::args::Destinations;
 use super::errors::Failure;
 use super::table::table;
 use super::wording::{count, duration, number};
+use super::{Context, pages};
 use crate::destinations::{CATALOGUE, Entry, OptionDoc, Spec, entry, names};
 use crate::finding::{Finding, nearest};
 use crate::run;

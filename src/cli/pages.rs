@@ -33,7 +33,8 @@ pub(super) fn write(folder: &Path) -> Result<(), Failure> {
 
 fn overview() -> String {
     let mut text = format!("# Destinations\n\n{MADE}");
-    text += "| type | mode | calls | told apart by | maturity | sends |\n|---|---|---|---|---|---|\n";
+    text +=
+        "| type | mode | calls | told apart by | maturity | sends |\n|---|---|---|---|---|---|\n";
     for Entry { spec, .. } in CATALOGUE {
         let Spec { kind, summary, mode, grain, maturity, .. } = spec;
         let (mode, maturity) = (mode.as_str(), maturity.as_str());

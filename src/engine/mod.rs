@@ -9,6 +9,7 @@ mod delivered;
 mod difference;
 mod error;
 mod files;
+mod invalid;
 mod lake;
 mod layers;
 mod memory;
@@ -32,6 +33,7 @@ pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folded, Folding, compact, 
 pub use difference::Reading;
 pub use error::{EngineError, Result};
 pub use files::footer;
+pub use invalid::{Invalid, invalid_rows};
 pub use lake::{Computed, Lake, ModelPlan};
 pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;

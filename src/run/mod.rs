@@ -221,6 +221,7 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
         () = cancelled(&mut cancel) => true,
     };
     if !interrupted {
+        report.findings.extend(passages.iter().flat_map(Passage::remarks));
         let guarded = guard_all(&mut passages, request);
         report.record.exit_code = if guarded.is_empty() { EXIT_DONE } else { EXIT_GUARDED };
         report.findings.extend(guarded);
@@ -372,12 +373,41 @@ impl Passage {
         record.resynced = counts.of(Change::Resynced);
         record.unchanged =
             compared.desired.saturating_sub(record.entered + record.changed + record.resynced);
-        record.invalid = compared.invalid;
+        record.invalid = compared.invalid.rows;
         record.suppressed = compared.suppressed;
         record.rejected = counts.held();
         record.pending = counts.sent();
         self.compared = Some(compared);
         Ok(())
+    }
+
+    /// What the numbers alone do not say.
+    fn remarks(&self) -> Vec<Finding> {
+        let Some(compared) = &self.compared else { return Vec::new() };
+        let name = &self.sync.name;
+        let mut findings = Vec::new();
+        if compared.invalid.rows > 0 {
+            let reasons = compared.invalid.reasons.iter();
+            let reasons: Vec<_> =
+                reasons.map(|(reason, count)| format!("{reason} ({count})")).collect();
+            let message = format!("`{name}` cannot send everybody: {}", reasons.join(", "));
+            findings.push(
+                Finding::warning("R03", message).hint(format!(
+                    "`muster rejected {name}` lists them once a run has computed them"
+                )),
+            );
+        }
+        if compared.conflicts > 0 {
+            let message = format!(
+                "`{name}`: {} emails have several owners whose values differ",
+                compared.conflicts
+            );
+            findings.push(
+                Finding::warning("R04", message)
+                    .hint("the owner whose email was added last decides; see `identifiers`"),
+            );
+        }
+        findings
     }
 
     fn movement(&self) -> Option<Movement> {
@@ -420,6 +450,9 @@ fn seal(passages: &mut [Passage], run: &RunId) -> Result<(), Refused> {
         {
             passage.state.seal(run, &compared.changes.path)?;
             passage.sealed = true;
+        }
+        if let Some(compared) = &passage.compared {
+            passage.state.keep_invalid(compared.invalid.path.as_deref())?;
         }
     }
     Ok(())
@@ -477,6 +510,7 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
         // What a killed run left behind counts, but is not written down by a plan.
         let files = passage.state.settled_files(prepared.lake.session(), request.now)?;
         passage.compare(&prepared.lake, &files, &plan.run, request).await?;
+        plan.findings.extend(passage.remarks());
         let guarded = passage.guarded(request);
         passage.record.skipped = guarded.as_ref().map(|finding| finding.message.clone());
         plan.findings.extend(guarded);

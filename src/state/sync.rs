@@ -186,6 +186,22 @@ impl SyncState {
         Ok(path)
     }
 
+    /// Keeps the list of records that could not be sent in place of the one before; `None`: there are
+    /// none.
+    pub fn keep_invalid(&self, list: Option<&Path>) -> Result<()> {
+        let path = self.invalid();
+        match list {
+            Some(list) => self.store.adopt(list, &path),
+            None if path.exists() => self.store.remove(&path),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the list of records that could not be sent lies, if there are any.
+    pub fn invalid(&self) -> PathBuf {
+        self.folder.join("invalid.parquet")
+    }
+
     /// Runs that were sealed and never folded: the process died.
     pub fn unfolded(&self) -> Result<Vec<RunId>> {
         let folded = self.manifest.as_ref().map_or("", |manifest| manifest.folded.as_str());

@@ -20,7 +20,11 @@ fn the_pages_of_the_catalogue_are_those_it_would_write() {
         names.sort();
         names
     };
-    assert_eq!(names(made.path()), names(&kept), "run `cargo run -- destinations --docs docs/destinations`");
+    assert_eq!(
+        names(made.path()),
+        names(&kept),
+        "run `cargo run -- destinations --docs docs/destinations`"
+    );
     for name in names(&kept) {
         let read = |folder: &Path| fs::read_to_string(folder.join(&name)).unwrap();
         assert_eq!(read(made.path()), read(&kept), "{}: write the pages anew", name.display());
