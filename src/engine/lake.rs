@@ -14,6 +14,7 @@ use datafusion::prelude::SQLOptions;
 use super::columns::{self, ModelColumn};
 use super::error::{EngineError, Result};
 use super::files;
+use super::fingerprint::is_steady;
 use super::session::{Limits, Session};
 use super::sql::{self, Parsed, Reference};
 use super::tables::Tables;
@@ -33,6 +34,16 @@ pub struct Lake<'a> {
     order: Vec<String>,
     /// Columns of `profiles` beside its key.
     profile_columns: Vec<String>,
+    /// Queries that say the same whenever they run, by the names of `parsed`.
+    steady: BTreeSet<String>,
+}
+
+/// One query that a model's records depend on.
+pub struct Dependency<'a> {
+    pub name: String,
+    pub source: &'a Source,
+    /// Tables of the lake it selects from.
+    pub tables: BTreeSet<String>,
 }
 
 /// What is known of a model before it is computed.
@@ -82,6 +93,7 @@ impl<'a> Lake<'a> {
             models: BTreeMap::new(),
             order: Vec::new(),
             profile_columns: Vec::new(),
+            steady: BTreeSet::new(),
         })
     }
 
@@ -120,6 +132,27 @@ impl<'a> Lake<'a> {
             }
         }
         self.order.iter().filter(|key| wanted.contains(*key)).cloned().collect()
+    }
+
+    /// The model's query, those of the models it selects from, and the auxiliary ones. `None` when one
+    /// of them reads the clock or chance, or is not understood.
+    pub fn queries_of(&self, model: &str) -> Option<Vec<Dependency<'a>>> {
+        let models = self.closure(&BTreeSet::from([model.to_owned()])).into_iter();
+        let project = self.project;
+        let models = models.map(|key| {
+            let query = project.model(&key).map(|model| &model.query);
+            (key, query)
+        });
+        let auxiliary = self.auxiliary().into_iter();
+        let auxiliary =
+            auxiliary.map(|(name, query, _)| (format!("{INTERNAL}.{name}"), Some(query)));
+        let all = models.chain(auxiliary).map(|(name, query)| {
+            let parsed = self.parsed.get(&name).filter(|_| self.steady.contains(&name))?;
+            let tables = parsed.references.iter().filter(|table| table.schema.is_none());
+            let tables = tables.map(|table| table.table.clone()).collect();
+            Some(Dependency { name, source: &query?.source, tables })
+        });
+        all.collect()
     }
 
     fn dependencies(&self, key: &str) -> Vec<String> {
@@ -187,6 +220,9 @@ impl<'a> Lake<'a> {
             Ok(plan) => plan,
             Err(findings) => return findings,
         };
+        if is_steady(&plan) {
+            self.steady.insert(key.to_owned());
+        }
         match self.describe(model, &plan) {
             Ok(described) => {
                 let schema = Arc::new(plan.schema().as_arrow().clone());
@@ -364,6 +400,9 @@ impl<'a> Lake<'a> {
             Err(findings) => return findings,
         };
         self.parsed.insert(format!("{INTERNAL}.{name}"), parsed);
+        if is_steady(&plan) {
+            self.steady.insert(format!("{INTERNAL}.{name}"));
+        }
         let schema = plan.schema().as_arrow();
         if name == PROFILES {
             let columns = schema.fields().iter().map(|field| field.name().clone());

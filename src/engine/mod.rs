@@ -9,6 +9,7 @@ mod delivered;
 mod difference;
 mod error;
 mod files;
+mod fingerprint;
 mod invalid;
 mod lake;
 mod layers;

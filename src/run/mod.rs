@@ -19,7 +19,9 @@ use crate::guard::{self, Movement};
 use crate::plan;
 use crate::project::Project;
 use crate::record::Change;
-use crate::state::{Holder, Lock, RunId, RunRecord, StateError, Store, SyncRecord, SyncState};
+use crate::state::{
+    Holder, Lock, Quiet, RunId, RunRecord, StateError, Store, SyncRecord, SyncState,
+};
 
 pub use inspect::{
     Answer, RejectedRow, Status, check, history, preview, query, rejected, reset, status,
@@ -181,6 +183,10 @@ struct Passage {
     sealed: bool,
     /// For a job of an earlier run.
     waits: bool,
+    /// Of what the records are computed from; `None` when that cannot be told.
+    fingerprint: Option<String>,
+    /// Nothing changed since there was nothing left to say: not computed.
+    resting: bool,
 }
 
 /// Computes, compares, delivers, records. The exit code is in the record.
@@ -212,6 +218,7 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
         findings,
     };
     skip_what_is_not_due(&mut passages, request);
+    rest_what_is_unchanged(&prepared, &mut passages, request)?;
     let mut cancel = request.cancel.clone();
     let interrupted = tokio::select! {
         compared = compare(&prepared, &mut passages, &run, request) => {
@@ -227,6 +234,7 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
         report.findings.extend(guarded);
         seal(&mut passages, &run)?;
         deliver::deliver(&prepared, &mut passages, &mut report, request).await;
+        report.findings.extend(remember_quiet(&mut passages));
     }
     let elapsed = chrono::TimeDelta::from_std(started.elapsed()).unwrap_or_default();
     report.record.finished = request.now + elapsed;
@@ -282,7 +290,9 @@ fn open(
             }
         }
         passages.push(Passage {
-            state: SyncState::open(store, &sync.name)?,
+            state: SyncState::glance(store, &sync.name)?,
+            fingerprint: None,
+            resting: false,
             records,
             record: SyncRecord { sync: sync.name.clone(), ..SyncRecord::default() },
             compared: None,
@@ -303,6 +313,52 @@ fn skip_what_is_not_due(passages: &mut [Passage], request: &Request) {
     }
 }
 
+/// What a sync is computed from is the same as when nothing was left to say: then it would say nothing.
+fn rest_what_is_unchanged(
+    prepared: &Prepared<'_>,
+    passages: &mut [Passage],
+    request: &Request,
+) -> Result<(), Refused> {
+    for passage in passages.iter_mut().filter(|passage| passage.record.skipped.is_none()) {
+        let options = options(prepared, &passage.sync);
+        passage.fingerprint = prepared.lake.fingerprint(&passage.sync.model, &options, request.now);
+        if !passage.rest(request) {
+            passage.state.verify()?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything beside SQL and tables that the records of a sync depend on.
+fn options(prepared: &Prepared<'_>, sync: &plan::Sync) -> String {
+    let configured = prepared.destinations.get(&sync.destination);
+    let needs =
+        configured.map(|made| (made.spec.kind, made.spec.profile, made.required.as_slice()));
+    format!("{sync:?} {needs:?}")
+}
+
+/// Syncs that were compared and of which nothing is left need not be computed from the same again.
+fn remember_quiet(passages: &mut [Passage]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for passage in passages {
+        let (Some(compared), Some(fingerprint)) = (&passage.compared, &passage.fingerprint) else {
+            continue;
+        };
+        if passage.record.pending + passage.record.rejected > 0 {
+            continue;
+        }
+        let quiet = Quiet {
+            fingerprint: fingerprint.clone(),
+            desired: compared.desired,
+            invalid: compared.invalid.rows,
+            suppressed: compared.suppressed,
+        };
+        let remembered = passage.state.rest(quiet);
+        findings.extend(remembered.err().map(|error| error.finding()));
+    }
+    findings
+}
+
 /// Computes every model that is needed, once, then what each sync has to say.
 async fn compare(
     prepared: &Prepared<'_>,
@@ -312,7 +368,7 @@ async fn compare(
 ) -> Result<(), Refused> {
     let active: BTreeSet<String> = passages
         .iter()
-        .filter(|passage| passage.record.skipped.is_none())
+        .filter(|passage| passage.is_active())
         .map(|passage| passage.sync.model.clone())
         .collect();
     if active.is_empty() {
@@ -323,7 +379,7 @@ async fn compare(
         (request.progress)(Progress::Computing { model: model.clone() });
         prepared.lake.compute(&model).await?;
     }
-    for passage in passages.iter_mut().filter(|passage| passage.record.skipped.is_none()) {
+    for passage in passages.iter_mut().filter(|passage| passage.is_active()) {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });
         let files = passage.state.files();
         passage.compare(&prepared.lake, &files, run, request).await?;
@@ -332,6 +388,28 @@ async fn compare(
 }
 
 impl Passage {
+    fn is_active(&self) -> bool {
+        self.record.skipped.is_none() && !self.resting
+    }
+
+    /// Whether the sync can be left as it is; then its counts are those of the last comparison.
+    fn rest(&mut self, request: &Request) -> bool {
+        let asked = request.force || request.baseline || request.retry_rejected;
+        let quiet = self.state.manifest().and_then(|manifest| manifest.quiet.as_ref());
+        let (Some(quiet), Some(fingerprint), false) = (quiet, &self.fingerprint, asked) else {
+            return false;
+        };
+        if quiet.fingerprint != *fingerprint {
+            return false;
+        }
+        tracing::info!(sync = %self.sync.name, "Unchanged tables and queries, not computed");
+        self.resting = true;
+        self.record.unchanged = quiet.desired;
+        self.record.invalid = quiet.invalid;
+        self.record.suppressed = quiet.suppressed;
+        true
+    }
+
     fn due(&self, request: &Request) -> Option<DateTime<Utc>> {
         if request.force || request.baseline || request.retry_rejected {
             return None;
@@ -494,6 +572,7 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
     let prepared = prepare(project, limits(project, &scratch, as_of)).await?;
     let chosen = choose(&prepared, request)?;
     let mut passages = open(&prepared, &store, &chosen, (&run, request))?;
+    passages.iter().try_for_each(|passage| passage.state.verify())?;
     let models: BTreeSet<String> = chosen.iter().map(|sync| sync.model.clone()).collect();
     engine::prepare(&prepared.lake).await?;
     for model in prepared.lake.closure(&models) {
