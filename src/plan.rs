@@ -35,6 +35,13 @@ pub struct Sync {
     pub guard: Guard,
 }
 
+impl Sync {
+    /// Whether it sets attributes of a person or account, rather than telling events or members.
+    pub fn says_attributes(&self) -> bool {
+        matches!(self.call, Call::Identify | Call::Group)
+    }
+}
+
 /// Decides every option of one sync entry, or says why the destination cannot take it.
 pub fn resolve(
     model: &Model,
@@ -105,25 +112,28 @@ fn call(model: &Model, level: Level, entry: &SyncEntry, spec: &Spec) -> Result<C
     }
 }
 
-/// Two traits of one name at one destination would overwrite each other.
-pub fn colliding_traits<'a>(
-    traits: impl Iterator<Item = (&'a str, &'a Source, &'a str, &'a str)>,
+/// Two attributes of one name at one destination would overwrite each other.
+pub fn colliding_attributes<'a>(
+    attributes: impl Iterator<Item = (&'a str, &'a Source, &'a str, String)>,
 ) -> Vec<Finding> {
-    let mut seen: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, String), &str> = BTreeMap::new();
     let mut findings = Vec::new();
-    for (destination, source, model, name) in traits {
-        match seen.insert((destination, name), model) {
-            Some(other) if other != model => {
-                let message = format!(
-                    "`{other}` and `{model}` both send a trait `{name}` to `{destination}`"
-                );
+    for (destination, source, model, name) in attributes {
+        match seen.insert((destination, name.clone()), model) {
+            Some(other) => {
+                let message = match other == model {
+                    true => format!("`{model}` sends two traits as `{name}` to `{destination}`"),
+                    false => {
+                        format!("`{other}` and `{model}` both send `{name}` to `{destination}`")
+                    }
+                };
                 findings.push(
                     Finding::error("S05", message)
                         .at(source, None)
                         .hint("give one of the columns another name, or map it with `fields`"),
                 );
             }
-            _ => {}
+            None => {}
         }
     }
     findings

@@ -126,6 +126,25 @@ impl Value<'_> {
     }
 }
 
+/// Text for destinations whose every value is a string: as in JSON, but text without its quotes; NULL,
+/// NaN and infinities are empty.
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => Ok(()),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Uint(value) => write!(f, "{value}"),
+            Self::Float(value) if value.is_finite() => write!(f, "{value}"),
+            Self::Float(_) => Ok(()),
+            Self::Decimal(text) | Self::Json(text) => f.write_str(text),
+            Self::Text(text) => f.write_str(text),
+            Self::Date(days) => Date(*days).fmt(f),
+            Self::Timestamp(micros) => Instant(*micros).fmt(f),
+        }
+    }
+}
+
 impl Serialize for Value<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -1,8 +1,10 @@
 //! What all sessions of one configured destination share: wire, gate, quotas, flow, counts.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -10,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::auth::{Authority, Grant, Token, Tokens};
 use super::files::FileFailure;
 use super::flow::Flow;
 use super::gate::Gate;
@@ -22,6 +25,9 @@ use super::transport::{Failure, Transport};
 use super::trial::{Next, Trial};
 use crate::destinations::Fault;
 
+/// The longest pause that a limit header can bring about.
+const LONGEST_HEEDED: Duration = Duration::from_hours(24);
+
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) terms: Terms,
@@ -32,6 +38,7 @@ pub(super) struct Core {
     transport: Transport,
     gate: Gate,
     limiter: Limiter,
+    tokens: Tokens,
     captured: Mutex<Vec<Captured>>,
     capture_limit: usize,
     random: Mutex<StdRng>,
@@ -59,7 +66,8 @@ impl Core {
             throttled: AtomicU64::new(0),
             transport,
             gate: Gate::default(),
-            limiter: Limiter::new(&allowances),
+            limiter: Limiter::new(&allowances, terms.spec.endpoints),
+            tokens: Tokens::default(),
             captured: Mutex::default(),
             capture_limit,
             random: Mutex::new(StdRng::seed_from_u64(surroundings.seed)),
@@ -128,13 +136,21 @@ impl Core {
         trial: &mut Trial,
     ) -> Result<Response, Fault> {
         loop {
-            self.admitted(trial.deadline()).await?;
+            let (authorised, token) = self.authorised(request).await?;
+            self.admitted(authorised.endpoint, trial.deadline()).await?;
             let sent = Instant::now();
-            let fault = match self.attempt(request, trial).await {
-                Ok(response) => {
-                    self.gate.passed(sent);
-                    return Ok(response);
+            let fault = match self.exchanged(&authorised, trial).await {
+                Ok(response) if is_expired(request, &response) && trial.may_renew() => {
+                    self.forget(token).await;
+                    continue;
                 }
+                Ok(response) => match Self::judged(&authorised, &response, trial) {
+                    Ok(()) => {
+                        self.gate.passed(sent);
+                        return Ok(response);
+                    }
+                    Err(fault) => fault,
+                },
                 Err(fault) => fault,
             };
             let until = match trial.after(&fault) {
@@ -151,7 +167,11 @@ impl Core {
     }
 
     /// Resolves when one request may leave now: the gate is open and every quota admits it.
-    async fn admitted(&self, deadline: Instant) -> Result<(), Fault> {
+    async fn admitted(
+        &self,
+        endpoint: Option<&'static str>,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
         loop {
             if self.is_stopped() {
                 return Err(Fault::Transient { reason: "stopped before it was sent".into() });
@@ -168,7 +188,7 @@ impl Core {
             }
             tokio::select! {
                 biased;
-                () = self.limiter.permit() => {}
+                () = self.limiter.permit(endpoint) => {}
                 () = self.stopped() => continue,
             }
             if self.gate.closed_until().is_none() && !self.is_stopped() {
@@ -177,7 +197,53 @@ impl Core {
         }
     }
 
-    async fn attempt(&self, request: &Request, trial: &mut Trial) -> Result<Response, Fault> {
+    /// The request with whatever authorises it, and the token that does.
+    async fn authorised<'r>(
+        &self,
+        request: &'r Request,
+    ) -> Result<(Cow<'r, Request>, Option<Arc<Token>>), Fault> {
+        match &request.authority {
+            None => Ok((Cow::Borrowed(request), None)),
+            Some(Authority::Aws(key)) => {
+                Ok((Cow::Owned(key.sign(request.clone(), self.now())?), None))
+            }
+            Some(authority @ Authority::Token(_)) if self.is_rehearsal() => {
+                Ok((Cow::Owned(authority.pretend(request.clone(), self.now())?), None))
+            }
+            Some(Authority::Token(grant)) => {
+                let token = self.tokens.get(self.ask_for_token(&**grant)).await?;
+                Ok((Cow::Owned(grant.authorise(request.clone(), &token)?), Some(token)))
+            }
+        }
+    }
+
+    async fn ask_for_token(&self, grant: &dyn Grant) -> Result<Token, Fault> {
+        let request = grant.request(self.now())?;
+        self.capture(|redactor| redactor.request(&request));
+        let mut trial = Trial::new(self.terms.common.retry, true);
+        let response = Box::pin(self.tried(&request, &mut trial)).await?;
+        let token = grant.token(&response)?;
+        self.redactor.learn([token.secret.expose()].into_iter());
+        Ok(token)
+    }
+
+    async fn forget(&self, token: Option<Arc<Token>>) {
+        if let Some(token) = token {
+            self.tokens.forget(&token).await;
+        }
+    }
+
+    /// The request as it is shown before it is sent: authorised, but no token is asked for.
+    pub(super) fn shown(&self, request: &Request) -> Captured {
+        let pretended = request
+            .authority
+            .as_ref()
+            .and_then(|authority| authority.pretend(request.clone(), self.now()).ok());
+        self.redactor.request(pretended.as_ref().unwrap_or(request))
+    }
+
+    /// One request and its reply, whatever that says.
+    async fn exchanged(&self, request: &Request, trial: &mut Trial) -> Result<Response, Fault> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let sent = Instant::now();
         let mut response = match self.transport.exchange(request).await {
@@ -191,14 +257,29 @@ impl Core {
             }
         };
         self.flow.observed(sent.elapsed());
-        response.settle_retry_after(self.surroundings.after(self.started.elapsed()));
-        (request.read)(&response).inspect_err(|fault| {
+        response.settle_retry_after(self.now());
+        if let Some(pause) = (request.heed)(&response, self.now()) {
+            self.gate.close_until(Instant::now() + pause.min(LONGEST_HEEDED));
+        }
+        Ok(response)
+    }
+
+    fn judged(request: &Request, response: &Response, trial: &mut Trial) -> Result<(), Fault> {
+        (request.read)(response).inspect_err(|fault| {
             let unclear = matches!(fault, Fault::Ambiguous { .. } | Fault::Protocol { .. });
             if unclear || response.status == 408 || response.status >= 500 {
                 trial.expose();
             }
-        })?;
-        Ok(response)
+        })
+    }
+
+    /// The time of day.
+    fn now(&self) -> SystemTime {
+        self.surroundings.after(self.started.elapsed())
+    }
+
+    fn is_rehearsal(&self) -> bool {
+        matches!(self.transport, Transport::Rehearsal)
     }
 
     fn close_gate(&self, fault: &Fault, sent: Instant) -> Instant {
@@ -250,6 +331,14 @@ impl Core {
         });
         self.flow.observed(sent.elapsed());
         result
+    }
+}
+
+/// Whether the request was turned away because its token is over.
+fn is_expired(request: &Request, response: &Response) -> bool {
+    match &request.authority {
+        Some(Authority::Token(grant)) => grant.is_expired(response),
+        Some(Authority::Aws(_)) | None => false,
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Limiter {
 
 #[derive(Debug)]
 struct Bucket {
+    /// `None`: every request counts.
+    endpoint: Option<&'static str>,
     limiter: RateLimiter<NotKeyed, InMemoryState, SinceStart, NoOpMiddleware<Duration>>,
     cells: NonZeroU32,
     start: Instant,
@@ -88,29 +90,36 @@ impl From<Quota> for Allowance {
 }
 
 impl Limiter {
-    pub(super) fn new(allowances: &[Allowance]) -> Self {
-        let mut sorted: Vec<_> = allowances.to_vec();
-        sorted.sort_by_key(|allowance| std::cmp::Reverse(allowance.per));
+    pub(super) fn new(allowances: &[Allowance], endpoints: &[(&'static str, Quota)]) -> Self {
+        let all = allowances.iter().map(|allowance| (None, *allowance));
+        let own = endpoints.iter().map(|(name, quota)| (Some(*name), Allowance::from(*quota)));
+        let mut sorted: Vec<_> = all.chain(own).collect();
+        sorted.sort_by_key(|(_, allowance)| std::cmp::Reverse(allowance.per));
         let start = Instant::now();
         let buckets = sorted
             .iter()
             .enumerate()
-            .map(|(index, allowance)| {
+            .map(|(index, (endpoint, allowance))| {
                 // A permit of a longer window may wait for a shorter one before it is used.
-                let waits = sorted[index + 1..].iter().map(|shorter| interval(*shorter, 0.0));
-                Bucket::new(*allowance, waits.fold(0.0, f64::max), start)
+                let meets = |other: &Option<&str>| {
+                    endpoint.is_none() || other.is_none() || other == endpoint
+                };
+                let later = sorted[index + 1..].iter().filter(|(other, _)| meets(other));
+                let waits = later.map(|(_, shorter)| interval(*shorter, 0.0));
+                Bucket::new(*endpoint, *allowance, waits.fold(0.0, f64::max), start)
             })
             .collect();
         Self { buckets, turn: tokio::sync::Mutex::new(()) }
     }
 
-    /// Resolves when one request may leave now.
-    pub(super) async fn permit(&self) {
-        if self.buckets.is_empty() {
+    /// Resolves when one request to this endpoint may leave now.
+    pub(super) async fn permit(&self, endpoint: Option<&'static str>) {
+        let counts = |bucket: &&Bucket| bucket.endpoint.is_none() || bucket.endpoint == endpoint;
+        if !self.buckets.iter().any(|bucket| counts(&bucket)) {
             return;
         }
         let _turn = self.turn.lock().await;
-        for bucket in &self.buckets {
+        for bucket in self.buckets.iter().filter(counts) {
             while let Some(at) = bucket.refused_until() {
                 tokio::time::sleep_until(at).await;
             }
@@ -119,7 +128,12 @@ impl Limiter {
 }
 
 impl Bucket {
-    fn new(allowance: Allowance, wait: f64, start: Instant) -> Self {
+    fn new(
+        endpoint: Option<&'static str>,
+        allowance: Allowance,
+        wait: f64,
+        start: Instant,
+    ) -> Self {
         let interval = interval(allowance, wait);
         let cells = (interval * 1e6).clamp(1.0, CELLS).floor();
         let cell = interval / cells;
@@ -129,7 +143,7 @@ impl Bucket {
             .unwrap_or(Cells::per_second(NonZeroU32::MIN))
             .allow_burst(cells.saturating_add(whole(tolerance + 1.0).get() - 1));
         let limiter = RateLimiter::direct_with_clock(quota, SinceStart(start));
-        Self { limiter: limiter.with_middleware(), cells, start }
+        Self { endpoint, limiter: limiter.with_middleware(), cells, start }
     }
 
     /// Takes a permit, or says when to ask again.
@@ -166,11 +180,11 @@ mod tests {
 
     /// Moments at which permits come when somebody always waits for the next.
     async fn moments(allowances: &[Allowance], seconds: f64) -> Vec<f64> {
-        let limiter = Limiter::new(allowances);
+        let limiter = Limiter::new(allowances, &[]);
         let start = Instant::now();
         let mut moments = Vec::new();
         loop {
-            limiter.permit().await;
+            limiter.permit(None).await;
             let at = start.elapsed().as_secs_f64();
             if at >= seconds {
                 return moments;
@@ -207,13 +221,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_is_not_made_up_for() {
-        let limiter = Limiter::new(&[Allowance { limit: 100.0, per: Duration::from_secs(1) }]);
+        let limiter = Limiter::new(&[Allowance { limit: 100.0, per: Duration::from_secs(1) }], &[]);
         let start = Instant::now();
         let mut moments = Vec::new();
         for pause in [0, 10, 3] {
             tokio::time::advance(Duration::from_secs(pause)).await;
             for _ in 0..250 {
-                limiter.permit().await;
+                limiter.permit(None).await;
                 moments.push(start.elapsed().as_secs_f64());
             }
         }
@@ -233,13 +247,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn endpoints_have_quotas_of_their_own_below_that_of_all() {
+        let second = Duration::from_secs(1);
+        let all = [Allowance { limit: 10.0, per: second }];
+        let limiter =
+            Limiter::new(&all, &[("bulk", Quota::per_second(3)), ("one", Quota::per_second(8))]);
+        let start = Instant::now();
+        let moments = std::sync::Mutex::new(Vec::new());
+        let calls = |endpoint: &'static str| {
+            let (limiter, moments) = (&limiter, &moments);
+            async move {
+                for _ in 0..60 {
+                    limiter.permit(Some(endpoint)).await;
+                    moments.lock().unwrap().push((endpoint, start.elapsed().as_secs_f64()));
+                }
+            }
+        };
+        tokio::join!(calls("bulk"), calls("one"));
+        let moments = moments.into_inner().unwrap();
+        let of = |endpoint: Option<&str>| -> Vec<f64> {
+            let wanted = moments.iter().filter(|(name, _)| endpoint.is_none_or(|own| own == *name));
+            wanted.map(|(_, at)| *at).collect()
+        };
+        assert!(most(&of(None), 1.0) <= 10);
+        assert!(most(&of(Some("bulk")), 1.0) <= 3);
+        assert!(most(&of(Some("one")), 1.0) <= 8);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn waiters_are_served_in_order() {
-        let limiter = Limiter::new(&[Allowance { limit: 5.0, per: Duration::from_secs(1) }]);
+        let limiter = Limiter::new(&[Allowance { limit: 5.0, per: Duration::from_secs(1) }], &[]);
         let order = std::sync::Mutex::new(Vec::new());
         futures::future::join_all((0..20).map(|place| {
             let (limiter, order) = (&limiter, &order);
             async move {
-                limiter.permit().await;
+                limiter.permit(None).await;
                 order.lock().unwrap().push(place);
             }
         }))

@@ -4,6 +4,7 @@
 //! `drain` empties the outboxes of one destination; destinations are drained side by side and never
 //! wait for each other. Memory is bounded by what is in flight, whatever the number of changes.
 
+mod auth;
 mod batching;
 mod core;
 mod drain;
@@ -22,6 +23,7 @@ mod secrecy;
 mod session;
 mod settle;
 mod shipment;
+mod signing;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -35,13 +37,16 @@ use crate::destinations::{Common, Destination, Remote, Spec, Target};
 use crate::engine::{Block, Shape};
 use crate::outbox::Journal;
 
+pub use auth::{Authority, Grant, Token, granting};
 pub use drain::drain;
 pub use jobs::{Resumed, Resumption, resume};
 pub use rehearse::{Rehearsal, Rehearsed, rehearse};
 pub use report::{Control, Drained, Progress};
 pub use session::{
-    Captured, Reading, Reply, Request, Response, Session, Surroundings, Terms, standard,
+    Captured, Heeding, Reading, Reply, Request, Response, Server, Session, Surroundings, Terms,
+    standard,
 };
+pub use signing::AwsKey;
 pub use tally::LaneReport;
 
 /// Blocks of one sync's changes in record-key order; reading may block the thread.

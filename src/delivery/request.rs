@@ -4,6 +4,7 @@
 //! rehearsed or logged. [`standard`] is the one place that says what a status means.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -14,10 +15,16 @@ use http::header::{
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::auth::{Authority, Grant};
+use super::signing::AwsKey;
 use crate::destinations::{Fault, Secret};
 
 /// How a reply is read: `Ok` means that the request as a whole was taken.
 pub type Reading = fn(&Response) -> Result<(), Fault>;
+
+/// What a reply says of the quota, whatever its status: for how long nothing more may be sent. The
+/// time of day is for limits that name the moment when they start again.
+pub type Heeding = fn(&Response, SystemTime) -> Option<Duration>;
 
 /// One request. Built step by step: `Request::post(url).bearer(&token).json_body(body)`.
 #[derive(Clone)]
@@ -31,6 +38,12 @@ pub struct Request {
     pub repeatable: bool,
     /// Default: [`standard`].
     pub read: Reading,
+    /// Default: nothing but `Retry-After` where the destination slows us down.
+    pub heed: Heeding,
+    /// The quota of the catalogue entry's `endpoints` that it counts against, beside those of the
+    /// destination as a whole.
+    pub endpoint: Option<&'static str>,
+    pub(super) authority: Option<Authority>,
     /// Name of a header that cannot be sent.
     invalid: Option<String>,
 }
@@ -52,6 +65,9 @@ impl Request {
             body: Bytes::new(),
             repeatable: true,
             read: standard,
+            heed: |_, _| None,
+            endpoint: None,
+            authority: None,
             invalid: None,
         }
     }
@@ -121,6 +137,42 @@ impl Request {
     pub fn reading(mut self, read: Reading) -> Self {
         self.read = read;
         self
+    }
+
+    /// Pauses where the vendor's limit headers say that the quota is used up.
+    #[must_use]
+    pub fn heeding(mut self, heed: Heeding) -> Self {
+        self.heed = heed;
+        self
+    }
+
+    /// Counts against the quota of an endpoint as well.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: &'static str) -> Self {
+        self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// Authorised by a token that is asked for and renewed as needed.
+    #[must_use]
+    pub fn granted(mut self, grant: &Arc<dyn Grant>) -> Self {
+        self.authority = Some(Authority::Token(Arc::clone(grant)));
+        self
+    }
+
+    /// Signed anew for every try.
+    #[must_use]
+    pub fn signed(mut self, key: &Arc<AwsKey>) -> Self {
+        self.authority = Some(Authority::Aws(Arc::clone(key)));
+        self
+    }
+
+    /// A form as browsers send it.
+    #[must_use]
+    pub fn form_body(self, fields: &[(&str, &str)]) -> Self {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        let body = form.extend_pairs(fields).finish();
+        self.body("application/x-www-form-urlencoded", body.into())
     }
 
     /// The header that cannot be sent as it is worded, if any.

@@ -2,6 +2,7 @@
 //! form it took on its way there.
 
 use std::collections::BTreeSet;
+use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 
@@ -12,25 +13,31 @@ use crate::destinations::Fault;
 const SHOWN: &str = "[secret]";
 
 /// Every form of every secret, longest first so that none is left in part.
-#[derive(Clone)]
 pub(super) struct Redactor {
-    forms: Vec<String>,
+    forms: RwLock<Vec<String>>,
 }
 
 impl Redactor {
     pub(super) fn new(secrets: &BTreeSet<String>) -> Self {
-        let forms: BTreeSet<String> = secrets
-            .iter()
+        let redactor = Self { forms: RwLock::default() };
+        redactor.learn(secrets.iter().map(String::as_str));
+        redactor
+    }
+
+    /// From here on these are secrets too: tokens that were asked for.
+    pub(super) fn learn<'a>(&self, secrets: impl Iterator<Item = &'a str>) {
+        let new = secrets
             .filter(|secret| !secret.is_empty())
-            .flat_map(|secret| [secret.clone(), in_url(secret), in_json(secret)])
-            .collect();
-        let mut forms: Vec<String> = forms.into_iter().collect();
+            .flat_map(|secret| [secret.to_owned(), in_url(secret), in_json(secret)]);
+        let mut forms = self.forms.write().unwrap_or_else(PoisonError::into_inner);
+        let all: BTreeSet<String> = std::mem::take(&mut *forms).into_iter().chain(new).collect();
+        forms.extend(all);
         forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        Self { forms }
     }
 
     pub(super) fn text(&self, text: &str) -> String {
-        self.forms.iter().fold(text.to_owned(), |text, form| {
+        let forms = self.forms.read().unwrap_or_else(PoisonError::into_inner);
+        forms.iter().fold(text.to_owned(), |text, form| {
             if text.contains(form.as_str()) { text.replace(form.as_str(), SHOWN) } else { text }
         })
     }
@@ -69,18 +76,15 @@ impl Redactor {
     }
 
     pub(super) fn bytes(&self, bytes: &Bytes) -> Bytes {
-        match std::str::from_utf8(bytes) {
-            Ok(text) if self.forms.iter().any(|form| text.contains(form.as_str())) => {
-                self.text(text).into()
-            }
-            _ => bytes.clone(),
-        }
+        let Ok(text) = std::str::from_utf8(bytes) else { return bytes.clone() };
+        let redacted = self.text(text);
+        if redacted == text { bytes.clone() } else { redacted.into() }
     }
 }
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redactor").field("forms", &self.forms.len()).finish()
+        f.debug_struct("Redactor").finish_non_exhaustive()
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-pub use super::request::{Reading, Request, Response, standard};
+pub use super::request::{Heeding, Reading, Request, Response, standard};
 
 use super::core::Core;
 use super::files::{self, FileFailure};
@@ -78,7 +78,39 @@ pub enum Reply {
     Lost,
 }
 
+/// How a server answers, for tests of destinations: sees requests with their secrets.
+pub type Server = fn(&Captured) -> Reply;
+
+impl Captured {
+    /// A request as it leaves.
+    pub(super) fn of(request: &Request) -> Self {
+        let text =
+            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = request.headers.iter();
+        Self {
+            method: request.method.to_string(),
+            url: request.url.to_string(),
+            headers: headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+            body: request.body.clone(),
+        }
+    }
+}
+
 impl Reply {
+    /// `200` with a JSON body.
+    pub fn json(body: &serde_json::Value) -> Self {
+        Self::status(200, body.to_string())
+    }
+
+    /// The same reply with another header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        if let Self::Answer(response) = &mut self {
+            response.headers.insert(name, http::HeaderValue::from_static(value));
+        }
+        self
+    }
+
     /// A reply without headers.
     pub fn status(status: u16, body: impl Into<Bytes>) -> Self {
         Self::Answer(Response { status, headers: http::HeaderMap::new(), body: body.into() })
@@ -105,10 +137,26 @@ impl Session {
         Self::scripted_slowly(terms, replies, Duration::ZERO)
     }
 
+    /// Answers from a script, then as the server does; captures everything.
+    pub fn served(terms: &Terms, replies: Vec<Reply>, then: Server) -> Self {
+        let replies = std::sync::Mutex::new(replies.into());
+        let transport = Transport::Scripted { replies, then, latency: Duration::ZERO };
+        Self::over(Core::new(terms, transport, usize::MAX, Surroundings::none()))
+    }
+
+    /// Answers as the server does, but for one reply after some of its own.
+    #[cfg(test)]
+    pub(crate) fn interrupted(terms: &Terms, (well, odd): (usize, Reply), then: Server) -> Self {
+        let odd = std::sync::Mutex::new((well, Some(odd)));
+        let transport = Transport::Interrupted { odd, then };
+        Self::over(Core::new(terms, transport, usize::MAX, Surroundings::none()))
+    }
+
     /// Answers from a script, each time after a while.
     pub(super) fn scripted_slowly(terms: &Terms, replies: Vec<Reply>, latency: Duration) -> Self {
         let replies = std::sync::Mutex::new(replies.into());
-        let transport = Transport::Scripted { replies, latency };
+        let then: Server = |_| Reply::status(200, Bytes::new());
+        let transport = Transport::Scripted { replies, then, latency };
         Self::over(Core::new(terms, transport, usize::MAX, Surroundings::none()))
     }
 
@@ -152,7 +200,7 @@ impl Session {
             let reason = format!("the header `{header}` has a name or value that cannot be sent");
             return Err(Fault::Misconfigured { reason });
         }
-        self.core.capture(|redactor| redactor.request(&request));
+        self.core.capture(|_| self.core.shown(&request));
         let mut trial = Trial::new(self.core.terms.common.retry, request.repeatable);
         let result = self.core.tried(&request, &mut trial).await;
         if !request.method.is_safe() {

@@ -10,11 +10,11 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::request::{Request, Response};
-use super::session::Reply;
+use super::session::{Captured, Reply, Server};
 
 /// The most that is read of one reply.
 const LONGEST_REPLY: usize = 8 << 20;
@@ -25,10 +25,17 @@ pub(super) enum Transport {
     Live(reqwest::Client),
     /// Nothing is sent; requests are only captured.
     Rehearsal,
-    /// Replies in their order, then `200`; for tests of destinations.
+    /// Replies in their order, then whatever the server answers; for tests of destinations.
     Scripted {
         replies: Mutex<VecDeque<Reply>>,
+        then: Server,
         latency: Duration,
+    },
+    /// The server's answers, but for one: after so many, and what it is.
+    #[cfg(test)]
+    Interrupted {
+        odd: Mutex<(usize, Option<Reply>)>,
+        then: Server,
     },
 }
 
@@ -66,15 +73,31 @@ impl Transport {
         match self {
             Self::Live(client) => exchange(client, request).await,
             Self::Rehearsal => Err(Failure::Rehearsed),
-            Self::Scripted { replies, latency } => {
+            Self::Scripted { replies, then, latency } => {
                 tokio::time::sleep_until(Instant::now() + *latency).await;
-                let mut replies = replies.lock().unwrap_or_else(PoisonError::into_inner);
-                match replies.pop_front().unwrap_or_else(|| Reply::status(200, Bytes::new())) {
-                    Reply::Answer(response) => Ok(response),
-                    Reply::Refused => Err(Failure::NotSent("connection refused".into())),
-                    Reply::Lost => Err(Failure::Lost("connection closed".into())),
-                }
+                let next = replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                next.unwrap_or_else(|| then(&Captured::of(request))).received()
             }
+            #[cfg(test)]
+            Self::Interrupted { odd, then } => {
+                let mut odd = odd.lock().unwrap_or_else(PoisonError::into_inner);
+                let reply = match odd.0 {
+                    0 => odd.1.take(),
+                    _ => None,
+                };
+                odd.0 = odd.0.saturating_sub(1);
+                reply.unwrap_or_else(|| then(&Captured::of(request))).received()
+            }
+        }
+    }
+}
+
+impl Reply {
+    fn received(self) -> Result<Response, Failure> {
+        match self {
+            Self::Answer(response) => Ok(response),
+            Self::Refused => Err(Failure::NotSent("connection refused".into())),
+            Self::Lost => Err(Failure::Lost("connection closed".into())),
         }
     }
 }

@@ -14,7 +14,12 @@ pub(super) struct Trial {
     failures: u32,
     /// Whether some try may have had an effect.
     exposed: bool,
+    /// Times the token was renewed.
+    renewals: u32,
 }
+
+/// A token that is refused this often in a row is not the reason.
+const MOST_RENEWALS: u32 = 2;
 
 /// What comes after a failed try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +35,14 @@ pub(super) enum Next {
 
 impl Trial {
     pub(super) fn new(retry: Retry, repeatable: bool) -> Self {
-        Self { started: Instant::now(), retry, repeatable, failures: 0, exposed: false }
+        Self {
+            started: Instant::now(),
+            retry,
+            repeatable,
+            failures: 0,
+            exposed: false,
+            renewals: 0,
+        }
     }
 
     /// The latest moment at which another try may begin.
@@ -45,6 +57,12 @@ impl Trial {
 
     pub(super) fn may_have_arrived(&self) -> bool {
         self.exposed
+    }
+
+    /// Whether a new token may help: costs no attempt, but is not tried for ever.
+    pub(super) fn may_renew(&mut self) -> bool {
+        self.renewals += 1;
+        self.renewals <= MOST_RENEWALS
     }
 
     pub(super) fn after(&mut self, fault: &Fault) -> Next {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{CATALOGUE, Common, Destination, OptionDoc, Reader, Secret, Spec};
+use super::{CATALOGUE, Common, Destination, Grain, OptionDoc, Reader, Secret, Spec};
 use crate::finding::{Finding, Source, nearest};
 use crate::project::DestinationConfig;
 
@@ -18,6 +18,10 @@ macro_rules! catalogue {
 
         /// Every destination there is, by name.
         pub static CATALOGUE: &[Entry] = &[$($destination::ENTRY),+];
+
+        /// How each destination's server answers when all is well, for the tests that hold for all.
+        #[cfg(test)]
+        static SERVERS: &[crate::delivery::Server] = &[$($destination::server),+];
     };
 }
 
@@ -41,6 +45,11 @@ pub struct Built {
     pub destination: Arc<dyn Destination>,
     /// What must never be shown, even when it is written in `muster.toml` itself.
     pub secrets: Vec<Secret>,
+    /// By what this one tells people apart, where its options decide; default: the entry's.
+    pub grain: Option<Grain>,
+    /// Profile columns without which a record is invalid, where its options decide; default: the
+    /// entry's.
+    pub required: Option<Vec<&'static str>>,
 }
 
 /// A configured destination, ready to be spoken to.
@@ -50,9 +59,32 @@ pub struct Configured {
     pub spec: &'static Spec,
     pub common: Common,
     pub destination: Arc<dyn Destination>,
+    pub grain: Grain,
+    /// Profile columns without which a record is invalid.
+    pub required: Vec<&'static str>,
     /// Redacted wherever they turn up.
     pub secrets: BTreeSet<String>,
     pub warnings: Vec<Finding>,
+}
+
+impl Built {
+    pub fn new(destination: Arc<dyn Destination>, secrets: Vec<Secret>) -> Self {
+        Self { destination, secrets, grain: None, required: None }
+    }
+
+    /// Tells people apart otherwise than the catalogue says.
+    #[must_use]
+    pub fn by(mut self, grain: Grain) -> Self {
+        self.grain = Some(grain);
+        self
+    }
+
+    /// Needs other profile columns than the catalogue says.
+    #[must_use]
+    pub fn requiring(mut self, required: Vec<&'static str>) -> Self {
+        self.required = Some(required);
+        self
+    }
 }
 
 impl fmt::Debug for Configured {
@@ -67,7 +99,10 @@ impl fmt::Debug for Configured {
 
 /// The entry of that `type` word.
 pub fn entry(kind: &str) -> Option<&'static Entry> {
-    CATALOGUE.iter().find(|entry| entry.spec.kind == kind)
+    let entries = CATALOGUE.iter();
+    #[cfg(test)]
+    let entries = entries.chain(&super::sketches::recorder::ENTRIES);
+    entries.into_iter().find(|entry| entry.spec.kind == kind)
 }
 
 /// Every `type` word, sorted.
@@ -99,6 +134,8 @@ pub fn configure(config: &DestinationConfig, source: &Source) -> Result<Configur
         warnings: reader.doubts(&common),
         common,
         destination: built.destination,
+        grain: built.grain.unwrap_or(entry.spec.grain),
+        required: built.required.unwrap_or_else(|| entry.spec.required.to_vec()),
         secrets: config.secrets.iter().cloned().chain(own).collect(),
     })
 }

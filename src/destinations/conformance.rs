@@ -1,8 +1,8 @@
 //! What holds for every destination of the catalogue.
 
-use super::fixture::{SECRET, configured, every_kind, receipt, settings, target, told};
+use super::fixture::{SECRET, configured, settings, told};
 use super::{
-    CATALOGUE, Common, Delivery, Entry, Fault, HTTP_OPTIONS, OptionDoc, Outcome, Reader, entry,
+    CATALOGUE, Common, Configured, Entry, Fault, HTTP_OPTIONS, OptionDoc, Outcome, Reader, entry,
     names,
 };
 use crate::delivery::{Reply, Session};
@@ -23,13 +23,19 @@ const JUNK: [&[u8]; 12] = [
     b"\xff\xfe\x00",
 ];
 
-fn several() -> super::Batch {
-    every_kind().remove("several").unwrap()
+/// Every configured example that is spoken to over HTTP.
+fn over_http() -> impl Iterator<Item = Configured> {
+    let entries = CATALOGUE.iter().filter(|entry| entry.spec.kind != "file");
+    entries.map(|entry| configured(entry.spec.example).unwrap())
+}
+
+/// A word for whoever takes a batch as a whole and says no more than that.
+fn is_plain(made: &Configured) -> bool {
+    ["webhook", "segment", "rudderstack"].contains(&made.spec.kind)
 }
 
 #[test]
 fn names_are_sorted_and_found_again() {
-    assert_eq!(names(), ["file", "rudderstack", "segment", "webhook"]);
     assert!(names().iter().all(|name| entry(name).is_some()));
 }
 
@@ -138,48 +144,68 @@ fn required_options_are_those_it_cannot_do_without() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_is_well_where_the_server_says_so() {
+    for made in over_http() {
+        for (name, batch) in made.batches() {
+            let said = made.converse(&batch, Vec::new()).await;
+            let (kind, wire) = (made.spec.kind, said.wire());
+            assert!(!said.captured.is_empty(), "{kind}: {name} sent nothing");
+            assert_eq!(
+                said.result,
+                Ok(vec![Outcome::Delivered; batch.len()]),
+                "{kind}: {name}\n{wire}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn secrets_are_never_shown() {
-    for entry in CATALOGUE {
-        let made = configured(entry.spec.example).unwrap();
+    for made in over_http() {
         let mut shown = format!("{made:?}");
         let echo: String = made.secrets.iter().map(|secret| format!("{secret} ")).collect();
         for status in [200, 400, 401, 404, 500] {
             let replies = vec![Reply::status(status, echo.clone()); 10];
-            let (result, captured) = made.deliver(&several(), replies).await;
-            shown.push_str(&format!("{result:?}{captured:?}"));
-            if let Err(fault) = result {
+            let said = made.converse(&made.several(), replies).await;
+            shown.push_str(&format!("{:?}{:?}", said.result, said.captured));
+            if let Err(fault) = said.result {
                 shown.push_str(&fault.to_string());
             }
         }
-        assert!(!shown.contains(SECRET), "{}: {shown}", entry.spec.kind);
+        let said = made.converse(&made.several(), Vec::new()).await;
+        shown.push_str(&format!("{:?}{:?}{}", said.result, said.captured, said.remote.0));
+        assert!(!shown.contains(SECRET), "{}: {shown}", made.spec.kind);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_status_has_a_result_that_is_success_only_for_2xx() {
-    for entry in CATALOGUE.iter().filter(|entry| entry.spec.kind != "file") {
-        let made = configured(entry.spec.example).unwrap();
+    for made in over_http() {
         for status in 200..=599 {
             let replies = vec![Reply::status(status, "OK"); 100];
-            let (result, _) = made.deliver(&several(), replies).await;
+            let batch = made.several();
+            let said = made.converse(&batch, replies).await;
+            let delivered = said.result == Ok(vec![Outcome::Delivered; batch.len()]);
             // 207 promises outcomes row by row, and `OK` holds none.
-            let success =
-                (200..300).contains(&status) && (status != 207 || entry.spec.kind != "webhook");
-            assert_eq!(result.is_ok(), success, "{} {status}", entry.spec.kind);
+            let success = is_plain(&made)
+                && (200..300).contains(&status)
+                && (status != 207 || made.spec.kind != "webhook");
+            assert_eq!(delivered, success, "{} {status}", made.spec.kind);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn junk_never_panics_and_receipts_cover_the_batch() {
-    for entry in CATALOGUE {
-        let made = configured(entry.spec.example).unwrap();
+    for made in over_http() {
+        let batch = made.several();
+        let well = made.converse(&batch, Vec::new()).await.captured.len();
         for (status, junk) in [200, 202, 204, 207, 400, 500].into_iter().zip([JUNK; 6]) {
-            for body in junk {
-                let batch = several();
-                let (result, _) = made.deliver(&batch, vec![Reply::status(status, body); 10]).await;
-                if let Ok(Delivery::Settled(receipt)) = result {
-                    assert_eq!(receipt.outcomes().len(), batch.len());
+            // At every step of the conversation, the ones before it being well.
+            for (step, body) in (0..well).flat_map(|step| junk.map(|body| (step, body))) {
+                let said = made.converse_after(&batch, step, Reply::status(status, body)).await;
+                if let Ok(outcomes) = said.result {
+                    assert_eq!(outcomes.len(), batch.len());
                 }
             }
         }
@@ -188,36 +214,98 @@ async fn junk_never_panics_and_receipts_cover_the_batch() {
 
 #[tokio::test(start_paused = true)]
 async fn somebody_elses_page_is_not_success_for_an_api() {
-    for kind in ["segment", "rudderstack"] {
-        let made = configured(entry(kind).unwrap().spec.example).unwrap();
+    for made in over_http().filter(|made| made.spec.kind != "webhook") {
+        let batch = made.several();
         for body in ["<html>Sign in</html>", "{\"success\":", "7"] {
-            let (result, _) = made.deliver(&several(), vec![Reply::status(200, body)]).await;
-            assert!(matches!(result, Err(Fault::Protocol { .. })), "{kind} {body} {result:?}");
+            let said = made.converse(&batch, vec![Reply::status(200, body); 100]).await;
+            let delivered = said.result.is_ok_and(|all| all.contains(&Outcome::Delivered));
+            assert!(!delivered, "{} {body}", made.spec.kind);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reply_is_repeated_with_the_same_bytes() {
-    for entry in CATALOGUE.iter().filter(|entry| entry.spec.kind != "file") {
-        let made = configured(entry.spec.example).unwrap();
-        let replies =
-            vec![Reply::Lost, Reply::Refused, Reply::status(503, ""), Reply::status(200, "")];
-        let (result, captured) = made.deliver(&several(), replies).await;
-        let outcomes = receipt(result.unwrap()).into_outcomes();
-        assert_eq!(outcomes, vec![Outcome::Delivered; 3]);
-        assert!(captured.windows(2).all(|pair| pair[0] == pair[1]));
+async fn a_lost_reply_is_repeated_with_the_same_bytes_or_left_unsettled() {
+    for made in over_http() {
+        let batch = made.several();
+        let replies = vec![Reply::Lost, Reply::Refused, Reply::status(503, "")];
+        let said = made.converse(&batch, replies).await;
+        let kind = made.spec.kind;
+        match said.result {
+            Ok(outcomes) => {
+                assert_eq!(outcomes, vec![Outcome::Delivered; batch.len()], "{kind}");
+                let tries = &said.captured[..4.min(said.captured.len())];
+                assert!(
+                    tries.len() < 4 || tries.windows(2).all(|pair| pair[0].body == pair[1].body)
+                );
+            }
+            Err(fault) => assert!(matches!(fault, Fault::Ambiguous { .. }), "{kind}: {fault}"),
+        }
     }
 }
 
-#[tokio::test]
-async fn checks_and_openings_change_nothing_remote() {
-    for entry in CATALOGUE {
-        let made = configured(entry.spec.example).unwrap();
-        let session = Session::scripted(&made.terms(), vec![Reply::status(400, "empty batch")]);
-        made.destination.check(&session).await.unwrap();
-        made.destination.open(&session, &target()).await.unwrap();
-        let bodies: Vec<_> = session.captured().into_iter().map(|request| request.body).collect();
-        assert!(bodies.iter().all(|body| body == "{\"batch\":[]}"), "{bodies:?}");
+#[tokio::test(start_paused = true)]
+async fn wrong_credentials_halt_and_a_slow_down_closes_the_gate() {
+    for made in over_http() {
+        let batch = made.several();
+        let refused = made.converse(&batch, vec![Reply::status(401, "{}"); 100]).await;
+        let kind = made.spec.kind;
+        assert!(
+            matches!(refused.result, Err(Fault::Denied { .. })),
+            "{kind}: {:?}",
+            refused.result
+        );
+        let started = tokio::time::Instant::now();
+        let slow = Reply::status(429, "{}").with_header("retry-after", "7");
+        let said = made.converse(&batch, vec![slow]).await;
+        assert_eq!(said.result, Ok(vec![Outcome::Delivered; batch.len()]), "{kind}");
+        assert!(started.elapsed().as_secs() >= 7, "{kind} did not wait");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_change_nothing_remote() {
+    for made in over_http() {
+        let session = match is_plain(&made) {
+            true => Session::scripted(&made.terms(), vec![Reply::status(400, "empty batch")]),
+            false => Session::served(&made.terms(), Vec::new(), made.server()),
+        };
+        let kind = made.spec.kind;
+        made.destination.check(&session).await.unwrap_or_else(|fault| panic!("{kind}: {fault}"));
+        for request in session.captured() {
+            let asks_for_token = request.url.contains("token");
+            let empty = request.body == "{\"batch\":[]}";
+            let reads = request.method == "GET" || request.url.contains("search");
+            assert!(
+                reads || asks_for_token || empty || READS_BY_POST.contains(&kind),
+                "{kind}: {} {}",
+                request.method,
+                request.url
+            );
+        }
+    }
+}
+
+/// Destinations whose reading calls are POST requests too.
+const READS_BY_POST: &[&str] = &["kinesis"];
+
+#[tokio::test(start_paused = true)]
+async fn no_window_exceeds_any_quota_of_the_catalogue() {
+    for made in over_http().filter(|made| !made.spec.quotas.is_empty()) {
+        let session = Session::served(&made.terms(), Vec::new(), made.server());
+        let start = tokio::time::Instant::now();
+        let mut moments = Vec::new();
+        for _ in 0..300 {
+            let url = url::Url::parse("http://127.0.0.1:9/").unwrap();
+            let request = crate::delivery::Request::get(url).reading(|_| Ok(()));
+            session.send(request).await.unwrap();
+            moments.push(start.elapsed());
+        }
+        for quota in made.spec.quotas {
+            let most = moments.iter().map(|from| {
+                moments.iter().filter(|at| *at >= from && **at < *from + quota.per).count()
+            });
+            assert!(most.max().unwrap() <= quota.limit as usize, "{}", made.spec.kind);
+        }
     }
 }

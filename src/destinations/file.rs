@@ -6,7 +6,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, Idempotency,
-    LOCAL_OPTIONS, Maturity, Mode, OptionDoc, Reader, Remote, Spec, Target,
+    LOCAL_OPTIONS, Maturity, OptionDoc, Reader, Remote, Spec, Target,
 };
 use crate::delivery::Session;
 use crate::engine::{MessageRow, messages_to_parquet};
@@ -30,13 +29,9 @@ pub static SPEC: Spec = Spec {
     kind: "file",
     title: "File",
     summary: "Writes canonical messages into files below a folder, NDJSON or Parquet.",
-    mode: Mode::Event,
     calls: &[Call::Identify, Call::Track, Call::Group],
     grain: Grain::Raw,
     identifiers: "userId, groupId and email, as the messages carry them",
-    match_fields: &[],
-    required: &[],
-    quotas: &[],
     batch: BatchLimits {
         rows: 10_000,
         max_rows: 1_000_000,
@@ -45,8 +40,6 @@ pub static SPEC: Spec = Spec {
     },
     concurrency: 1,
     idempotency: Idempotency::MessageId,
-    min_interval: Duration::ZERO,
-    history: true,
     coalesce: false,
     maturity: Maturity::Beta,
     example: r#"[destinations.files]
@@ -59,6 +52,7 @@ format = "ndjson"
         "Parquet: one file per batch, `<path>/<sync>.<run>.<row>.parquet`; traits, properties and context are JSON text.",
         "At least once: a line written by a run that was killed may be repeated by the next one, with the same messageId.",
     ],
+    ..Spec::EVENT
 };
 
 const OPTIONS: &[OptionDoc] = &[
@@ -103,7 +97,7 @@ fn default_path() -> PathBuf {
 fn configure(reader: &Reader<'_>, _common: &Common) -> Result<Built, Vec<Finding>> {
     let Options { path, format } = reader.own()?;
     let path = reader.config().root.join(path);
-    Ok(Built { destination: Arc::new(Folder { path, format }), secrets: Vec::new() })
+    Ok(Built::new(Arc::new(Folder { path, format }), Vec::new()))
 }
 
 #[async_trait]
@@ -184,6 +178,12 @@ fn parquet(batch: &Batch) -> Result<Bytes, Fault> {
         .collect::<Result<Vec<_>, serde_json::Error>>()
         .map_err(|error| unwritable(error.to_string()))?;
     messages_to_parquet(&rows).map(Bytes::from).map_err(|error| unwritable(error.to_string()))
+}
+
+/// An acknowledgement of everything.
+#[cfg(test)]
+pub(super) fn server(_: &crate::delivery::Captured) -> crate::delivery::Reply {
+    crate::delivery::Reply::status(200, "OK")
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::{Batch, Configured, Delivery, Receipt, Remote, Target, configure};
-use crate::delivery::{Captured, Reply, Session, Terms};
+use super::{
+    Batch, CATALOGUE, Configured, Delivery, Fault, Field, FieldKind, Grain, Notice, Outcome,
+    Receipt, Remote, SERVERS, Settlement, Target, configure,
+};
+use crate::delivery::{Captured, Reply, Server, Session, Terms};
 use crate::engine::{Block, FixtureRow, Shape};
 use crate::finding::{Finding, Source};
 use crate::message::{Message, Part};
 use crate::project::{DestinationConfig, ModelKind};
-use crate::record::{Call, Change, Level};
+use crate::record::{Call, Change, Level, Value};
 
 /// What every `${NAME}` of a fixture is replaced by, before its name.
 pub const SECRET: &str = "hush-";
@@ -69,9 +72,90 @@ pub fn told(findings: &[Finding]) -> String {
     findings.iter().map(line).collect()
 }
 
+/// What a destination did with one batch, and what was said on the way.
+pub struct Conversation {
+    pub result: Result<Vec<Outcome>, Fault>,
+    pub notices: Vec<Notice>,
+    pub remote: Remote,
+    pub captured: Vec<Captured>,
+}
+
+impl Conversation {
+    /// Method, address and body of every request, one below the other.
+    pub fn wire(&self) -> String {
+        let line = |request: &Captured| {
+            let body = String::from_utf8_lossy(&request.body);
+            format!("{} {} {body}\n", request.method, request.url).replace(" \n", "\n")
+        };
+        self.captured.iter().map(line).collect()
+    }
+
+    pub fn outcomes(self) -> Vec<Outcome> {
+        self.result.unwrap_or_else(|fault| panic!("{fault}"))
+    }
+}
+
 impl Configured {
     pub fn terms(&self) -> Terms {
         Terms { spec: self.spec, common: self.common.clone(), secrets: self.secrets.clone() }
+    }
+
+    /// How its server answers when all is well.
+    pub fn server(&self) -> Server {
+        let position = CATALOGUE.iter().position(|entry| entry.spec.kind == self.spec.kind);
+        SERVERS[position.unwrap()]
+    }
+
+    /// Opens what the batch needs and delivers it to a server that answers with these replies first,
+    /// then as if all were well; jobs are followed to their end.
+    pub async fn converse(&self, batch: &Batch, replies: Vec<Reply>) -> Conversation {
+        let session = Session::served(&self.terms(), replies, self.server());
+        self.converse_through(&session, batch).await
+    }
+
+    /// The same, with an odd reply after some that are well.
+    pub async fn converse_after(&self, batch: &Batch, well: usize, odd: Reply) -> Conversation {
+        let session = Session::interrupted(&self.terms(), (well, odd), self.server());
+        self.converse_through(&session, batch).await
+    }
+
+    pub async fn converse_through(&self, session: &Session, batch: &Batch) -> Conversation {
+        let target = target_of(batch, None);
+        let (remote, receipt) = match self.destination.open(session, &target).await {
+            Ok(remote) => {
+                let receipt = self.followed(session, &remote, batch).await;
+                (remote, receipt)
+            }
+            Err(fault) => (Remote::default(), Err(fault)),
+        };
+        let captured = session.captured();
+        record(&captured);
+        let (result, notices) = match receipt {
+            Ok(receipt) => (Ok(receipt.outcomes().to_vec()), receipt.notices().to_vec()),
+            Err(fault) => (Err(fault), Vec::new()),
+        };
+        Conversation { result, notices, remote, captured }
+    }
+
+    async fn followed(
+        &self,
+        session: &Session,
+        remote: &Remote,
+        batch: &Batch,
+    ) -> Result<Receipt, Fault> {
+        let mut job = match self.destination.deliver(session, remote, batch).await? {
+            Delivery::Settled(receipt) => return Ok(receipt),
+            Delivery::Submitted(job) => job,
+        };
+        // What is journaled is all that a later process has.
+        job = serde_json::from_str(&serde_json::to_string(&job).unwrap()).unwrap();
+        for _ in 0..50 {
+            match self.destination.settle(session, &job, batch.len()).await? {
+                Settlement::Done(receipt) => return Ok(receipt),
+                Settlement::Running { .. } => {}
+            }
+        }
+        panic!("the job of {} never ends", self.spec.kind)
     }
 
     /// Delivers one batch to a scripted endpoint.
@@ -79,7 +163,7 @@ impl Configured {
         &self,
         batch: &Batch,
         replies: Vec<Reply>,
-    ) -> (Result<Delivery, super::Fault>, Vec<Captured>) {
+    ) -> (Result<Delivery, Fault>, Vec<Captured>) {
         let session = Session::scripted(&self.terms(), replies);
         let remote = self.destination.open(&session, &target()).await.unwrap();
         let delivery = self.destination.deliver(&session, &remote, batch).await;
@@ -91,9 +175,185 @@ impl Configured {
         let session = Session::rehearsal(&self.terms(), 10);
         let remote = self.destination.open(&session, &target()).await.unwrap();
         let delivery = self.destination.deliver(&session, &remote, batch).await;
-        assert!(matches!(delivery, Err(super::Fault::Rehearsed)), "{delivery:?}");
+        assert!(matches!(delivery, Err(Fault::Rehearsed)), "{delivery:?}");
         session.captured().iter().map(on_the_wire).collect()
     }
+
+    /// One batch of each kind that a dispatcher could make for this destination.
+    pub fn batches(&self) -> BTreeMap<&'static str, Batch> {
+        let calls = self.spec.calls;
+        let mut batches = BTreeMap::new();
+        let mut add = |name, call: Call, messages: Vec<Message>| {
+            if calls.contains(&call) {
+                batches.insert(name, batch(messages));
+            }
+        };
+        let trait_of = |user: User, column: &str, value: Json| {
+            self.message(Call::Identify, user, Change::Changed, &[(column, value)])
+        };
+        add("identify", Call::Identify, vec![trait_of(MARA, "ltv_90d", json!(812.4))]);
+        add("null", Call::Identify, vec![trait_of(IVO, "ltv_90d", Json::Null)]);
+        let city = json!("Z\u{fc}rich \u{1f3ea} \"A\"\u{2028}");
+        add("unicode", Call::Identify, vec![trait_of(ZOE, "city", city)]);
+        add("audience", Call::Identify, vec![self.audience(Call::Identify, MARA, Change::Entered)]);
+        add("exit", Call::Identify, vec![self.audience(Call::Identify, IVO, Change::Exited)]);
+        add("track", Call::Track, vec![self.audience(Call::Track, MARA, Change::Entered)]);
+        add("track exit", Call::Track, vec![self.audience(Call::Track, IVO, Change::Exited)]);
+        let computed = [("ltv_90d", json!(812.4))];
+        add(
+            "computed",
+            Call::Track,
+            vec![self.message(Call::Track, MARA, Change::Changed, &computed)],
+        );
+        let seats = [("seats_used", json!(41))];
+        add(
+            "group",
+            Call::Group,
+            vec![self.message(Call::Group, ACCOUNT, Change::Changed, &seats)],
+        );
+        let members = [MARA, IVO].map(|user| self.audience(Call::List, user, Change::Entered));
+        add("members", Call::List, members.into());
+        add("leaving", Call::List, vec![self.audience(Call::List, ZOE, Change::Exited)]);
+        batches.insert("several", self.several());
+        batches
+    }
+
+    /// As many messages of the first call as a batch may hold, at most three.
+    pub fn several(&self) -> Batch {
+        let call = self.spec.calls[0];
+        let most = self.common.batch_size.unwrap_or(self.spec.batch.rows).min(3);
+        let users = [MARA, IVO, ZOE].into_iter().take(most);
+        batch(users.map(|user| match call {
+            Call::List => self.audience(call, user, Change::Entered),
+            _ => self.message(call, user, Change::Changed, &[("ltv_90d", json!(user.ltv))]),
+        }))
+    }
+
+    /// Somebody who enters or leaves the audience `vip`.
+    pub fn audience(&self, call: Call, user: User, change: Change) -> Message {
+        let shape = Shape { kind: ModelKind::Audience, ..self.shape(call, &[]) };
+        message(shape, self.row(user, change, Vec::new()))
+    }
+
+    /// Traits of one user or, as `group`, account.
+    pub fn message(
+        &self,
+        call: Call,
+        user: User,
+        change: Change,
+        values: &[(&str, Json)],
+    ) -> Message {
+        let columns: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+        let values = values.iter().map(|(_, value)| value.clone()).collect();
+        message(self.shape(call, &columns), self.row(user, change, values))
+    }
+
+    fn shape(&self, call: Call, columns: &[&str]) -> Shape {
+        let level = if call == Call::Group { Level::Account } else { Level::User };
+        let profile = self.profile().into_iter().map(|name| (name.into(), name.into()));
+        let profile = if level == Level::User { profile.collect() } else { Vec::new() };
+        Shape {
+            identifiers: self.identifiers().map(ToOwned::to_owned).collect(),
+            profile,
+            ..shape(call, ModelKind::Trait, level, columns)
+        }
+    }
+
+    /// Profile columns that travel with its messages.
+    fn profile(&self) -> Vec<&'static str> {
+        self.spec.profile.iter().chain(&self.required).copied().collect()
+    }
+
+    fn identifiers(&self) -> impl Iterator<Item = &'static str> {
+        let sources = self.spec.match_fields.iter().map(|field| field.source);
+        sources.filter(|source| *source != "email")
+    }
+
+    fn row(&self, user: User, change: Change, values: Vec<Json>) -> FixtureRow {
+        let email = (!user.email.is_empty()).then_some(user.email);
+        let of_match = self.spec.match_fields.iter().filter(|field| field.source != "email");
+        FixtureRow {
+            identifiers: of_match
+                .map(|field| user.profile(field.source).and_then(|text| (field.normalise)(&text)))
+                .collect(),
+            profile: self.profile().iter().map(|name| user.profile(name)).collect(),
+            key: match self.grain {
+                Grain::Email => user.email.into(),
+                _ => user.id.into(),
+            },
+            ..row(user.id, email, change, values)
+        }
+    }
+}
+
+/// A person, or an account, of the fixtures.
+#[derive(Debug, Clone, Copy)]
+pub struct User {
+    pub id: &'static str,
+    pub email: &'static str,
+    pub name: &'static str,
+    pub ltv: f64,
+}
+
+pub const MARA: User =
+    User { id: "u_8841", email: "mara.lind@example.org", name: "Mara Lind", ltv: 812.4 };
+pub const IVO: User = User { id: "u_8842", email: "ivo@example.org", name: "Ivo Ban", ltv: 7.0 };
+pub const ZOE: User =
+    User { id: "zo\u{eb}", email: "zoe+shop@example.org", name: "Zo\u{eb} Aksoy", ltv: -3.5 };
+pub const ACCOUNT: User = User { id: "acct_310", email: "", name: "Acme", ltv: 0.0 };
+
+impl User {
+    /// What `profiles` says of this user.
+    pub fn profile(&self, column: &str) -> Option<String> {
+        let (first, last) = self.name.split_once(' ').unwrap_or((self.name, "GmbH"));
+        Some(match column {
+            "name" => self.name.into(),
+            "first_name" => first.into(),
+            "last_name" => last.into(),
+            "email" => self.email.into(),
+            "phone" => format!("+43 660 {:07}", self.id.len() * 12_345),
+            "country" => "AT".into(),
+            "company" => "Acme".into(),
+            _ => return None,
+        })
+    }
+}
+
+/// Appends requests to the file that `MUSTER_CAPTURE` names, for checks against vendors' schemas:
+/// JSON lines of method, url, headers and body.
+fn record(captured: &[Captured]) {
+    #[expect(clippy::disallowed_methods, reason = "only tests are asked to record")]
+    let Ok(path) = std::env::var("MUSTER_CAPTURE") else { return };
+    let mut lines = String::new();
+    for Captured { method, url, headers, body } in captured {
+        let headers: BTreeMap<_, _> = headers.iter().cloned().collect();
+        let body = serde_json::from_slice(body)
+            .unwrap_or_else(|_| Json::String(String::from_utf8_lossy(body).into_owned()));
+        let line = json!({"method": method, "url": url, "headers": headers, "body": body});
+        writeln!(lines, "{line}").unwrap();
+    }
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    std::io::Write::write_all(&mut file, lines.as_bytes()).unwrap();
+}
+
+/// What the sync of these messages would ask for.
+pub fn target_of(batch: &Batch, remote: Option<Remote>) -> Target {
+    let first = &batch.messages()[0];
+    let shape = first.parts().next().unwrap().shape();
+    let kind = |value: &Value<'_>| match value {
+        Value::Bool(_) => FieldKind::Bool,
+        Value::Int(_) | Value::Uint(_) => FieldKind::Integer,
+        Value::Float(_) | Value::Decimal(_) => FieldKind::Number,
+        _ => FieldKind::Text,
+    };
+    let fields = match shape.call {
+        Call::Identify | Call::Group => {
+            { first.traits().map(|(name, value)| Field { name: name.into(), kind: kind(&value) }) }
+                .collect()
+        }
+        Call::Track | Call::List => Vec::new(),
+    };
+    Target { kind: shape.kind, level: shape.level, call: shape.call, fields, remote, ..target() }
 }
 
 pub fn on_the_wire(captured: &Captured) -> String {
@@ -116,6 +376,9 @@ pub fn target() -> Target {
         run: "run17".into(),
         model_key: "vip".into(),
         model_name: "VIP".into(),
+        kind: ModelKind::Audience,
+        level: Level::User,
+        call: Call::Identify,
         list: None,
         fields: Vec::new(),
         remote: None,

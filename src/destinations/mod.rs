@@ -18,6 +18,7 @@ mod batch;
 #[macro_use]
 mod catalogue;
 mod fault;
+mod oauth;
 mod options;
 mod raw;
 mod reader;
@@ -46,6 +47,8 @@ pub use reader::Reader;
 pub use spec::{BatchLimits, Grain, Idempotency, MatchField, Maturity, Mode, Quota, Spec};
 
 use crate::delivery::Session;
+use crate::project::ModelKind;
+use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! { file, rudderstack, segment, webhook }
@@ -62,6 +65,19 @@ pub trait Destination: fmt::Debug + Send + Sync {
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
         let _ = session;
         Ok(target.remote.clone().unwrap_or_default())
+    }
+
+    /// What a trait or an audience is called there. Two of one destination that get the same name are
+    /// a finding, so the mapping need not be reversible, only the same every time.
+    fn field_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    /// What of a sync cannot be sent there, each as one sentence that names the field. Pure: `check`
+    /// asks it before anything is computed.
+    fn objections(&self, target: &Target) -> Vec<String> {
+        let _ = target;
+        Vec::new()
     }
 
     /// Delivers one batch and says what became of every message in it, or hands back the job whose
@@ -93,9 +109,14 @@ pub struct Target {
     pub run: String,
     pub model_key: String,
     pub model_name: String,
+    pub kind: ModelKind,
+    pub level: Level,
+    pub call: Call,
     /// The sync's `list` option: name or id of the remote list.
     pub list: Option<String>,
-    /// Mapped columns as the destination will see them.
+    /// What travels, under the names that messages give it and [`Destination::field_name`] has not
+    /// seen yet: a trait model's columns, the audience itself as a boolean where it is an attribute, an
+    /// audience's other columns where they are properties; then mapped profile columns.
     pub fields: Vec<Field>,
     /// What an earlier `open` returned.
     pub remote: Option<Remote>,

@@ -4,7 +4,6 @@
 //! them with a 400, which the delivery then halves until the bad one stands alone.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use super::raw::{Envelope, Identity, acknowledged, enclose, endpoint};
 use super::reader::address;
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Maturity, Mode, OptionDoc, Reader, Remote, Secret, Spec,
+    Idempotency, Maturity, OptionDoc, Reader, Remote, Secret, Spec,
 };
 use crate::delivery::{Request, Response, Session};
 use crate::finding::Finding;
@@ -29,21 +28,13 @@ pub static SPEC: Spec = Spec {
     kind: "rudderstack",
     title: "RudderStack",
     summary: "Sends canonical messages to a RudderStack source through its data plane.",
-    mode: Mode::Event,
     calls: &[Call::Identify, Call::Track, Call::Group],
     grain: Grain::Raw,
     identifiers: "userId; accounts by groupId, with the same value as anonymousId",
-    match_fields: &[],
-    required: &[],
-    // What a data plane allows is its own configuration; by default nothing is limited.
-    quotas: &[],
+    // No quotas: what a data plane allows is its own configuration; by default nothing is limited.
     // 4,000 KB per request and 32 KB per message, less what surrounds the messages.
     batch: BatchLimits { rows: 100, max_rows: 10_000, bytes: 3_900_000, row_bytes: 32_000 },
-    concurrency: 16,
     idempotency: Idempotency::MessageId,
-    min_interval: Duration::ZERO,
-    history: true,
-    coalesce: true,
     maturity: Maturity::Beta,
     example: r#"[destinations.rudderstack]
 type = "rudderstack"
@@ -56,6 +47,7 @@ write_key = "${RUDDERSTACK_WRITE_KEY}"
         "Messages are de-duplicated by messageId only where the server has that switched on.",
         "`--test` sends an empty batch, which a data plane refuses after it has accepted the write key.",
     ],
+    ..Spec::EVENT
 };
 
 const OPTIONS: &[OptionDoc] = &[
@@ -86,7 +78,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
     };
     let secrets = vec![write_key.clone()];
     let url = endpoint(&base, "/v1/batch");
-    Ok(Built { destination: Arc::new(RudderStack { url, write_key }), secrets })
+    Ok(Built::new(Arc::new(RudderStack { url, write_key }), secrets))
 }
 
 impl RudderStack {
@@ -121,4 +113,10 @@ fn known_here(response: &Response) -> Result<(), Fault> {
         400 => Ok(()),
         _ => acknowledged(response),
     }
+}
+
+/// An acknowledgement of everything.
+#[cfg(test)]
+pub(super) fn server(_: &crate::delivery::Captured) -> crate::delivery::Reply {
+    crate::delivery::Reply::status(200, "OK")
 }

@@ -4,7 +4,6 @@
 //! not *valid*; it also takes a wrong write key, which is why credentials cannot be proven here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -13,7 +12,7 @@ use url::Url;
 use super::raw::{Envelope, Identity, acknowledged, enclose, endpoint};
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Maturity, Mode, OptionDoc, Quota, Reader, Remote, Secret, Spec,
+    Idempotency, Maturity, OptionDoc, Quota, Reader, Remote, Secret, Spec,
 };
 use crate::delivery::{Request, Session};
 use crate::finding::Finding;
@@ -27,20 +26,13 @@ pub static SPEC: Spec = Spec {
     kind: "segment",
     title: "Segment",
     summary: "Sends canonical messages to a Segment source through the HTTP tracking API.",
-    mode: Mode::Event,
     calls: &[Call::Identify, Call::Track, Call::Group],
     grain: Grain::Raw,
     identifiers: "userId; accounts by groupId, with the same value as anonymousId",
-    match_fields: &[],
-    required: &[],
     quotas: &[Quota::per_second(1000)],
     // 500 KB per request and 32 KB per message, less what surrounds the messages.
     batch: BatchLimits { rows: 100, max_rows: 2500, bytes: 480_000, row_bytes: 32_000 },
-    concurrency: 16,
     idempotency: Idempotency::MessageId,
-    min_interval: Duration::ZERO,
-    history: true,
-    coalesce: true,
     maturity: Maturity::Beta,
     example: r#"[destinations.segment]
 type = "segment"
@@ -54,6 +46,7 @@ region = "us"
         "Segment drops a message whose messageId it has seen, in a window of about a day or more (uncertain).",
         "The greatest number of messages per batch is uncertain; its size in bytes is what counts.",
     ],
+    ..Spec::EVENT
 };
 
 const OPTIONS: &[OptionDoc] = &[
@@ -92,7 +85,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
     };
     let secrets = vec![write_key.clone()];
     let url = endpoint(&base, "/v1/batch");
-    Ok(Built { destination: Arc::new(Segment { url, write_key }), secrets })
+    Ok(Built::new(Arc::new(Segment { url, write_key }), secrets))
 }
 
 impl Region {
@@ -126,4 +119,10 @@ impl Destination for Segment {
         session.send(request).await?;
         Ok(batch.delivered().into())
     }
+}
+
+/// An acknowledgement of everything.
+#[cfg(test)]
+pub(super) fn server(_: &crate::delivery::Captured) -> crate::delivery::Reply {
+    crate::delivery::Reply::status(200, "OK")
 }

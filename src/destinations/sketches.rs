@@ -1,36 +1,25 @@
 //! Three throw-away destinations that prove that the contract can express what is to come: a hashed
 //! list that is found or created, an asynchronous job that only counts, and a partial failure inside
-//! a 200. They exist in tests only; the real ones will replace them.
+//! a 200. They exist in tests only; the real ones will replace them. A fourth, the recorder, is what whole
+//! runs in tests are sent to.
 
 mod facebook;
 mod google;
 mod kinesis;
+pub(super) mod recorder;
 
-use super::{BatchLimits, Common, Grain, Idempotency, MatchField, Maturity, Mode, Spec};
+use super::{BatchLimits, Common, MatchField, Spec};
 use crate::delivery::{Reply, Session, Terms};
-use crate::record::Call;
 
 /// A list of people matched by hashed email and phone.
 const LIST: Spec = Spec {
     kind: "sketch",
     title: "Sketch",
     summary: "A sketch.",
-    mode: Mode::List,
-    calls: &[Call::List],
-    grain: Grain::List,
     identifiers: "email, phone",
-    match_fields: &[],
-    required: &[],
-    quotas: &[],
     batch: BatchLimits { rows: 10_000, max_rows: 10_000, bytes: 8_000_000, row_bytes: 100_000 },
     concurrency: 1,
-    idempotency: Idempotency::Natural,
-    min_interval: std::time::Duration::from_hours(1),
-    history: true,
-    coalesce: false,
-    maturity: Maturity::Alpha,
-    example: "",
-    notes: &[],
+    ..Spec::LIST
 };
 
 fn session(spec: &'static Spec, replies: Vec<Reply>) -> Session {

@@ -23,10 +23,14 @@ pub struct Spec {
     pub identifiers: &'static str,
     /// For lists: the fields by which the platform matches, in its own normalisation.
     pub match_fields: &'static [MatchField],
-    /// Profile columns without which a record is invalid.
+    /// Profile columns without which a record is invalid; they travel with every message.
     pub required: &'static [&'static str],
+    /// Profile columns that travel with every message where the project has them.
+    pub profile: &'static [&'static str],
     /// Default quotas; the first one in requests per second can be overridden by `rate_limit`.
     pub quotas: &'static [Quota],
+    /// Quotas of single endpoints beside these, by the name that requests give.
+    pub endpoints: &'static [(&'static str, Quota)],
     pub batch: BatchLimits,
     /// Requests in flight at most, unless `concurrency` says otherwise.
     pub concurrency: usize,
@@ -157,6 +161,41 @@ impl Mode {
 }
 
 impl Spec {
+    /// What most event destinations have in common, to be overwritten: `Spec { kind: …, ..Spec::EVENT }`.
+    pub const EVENT: Self = Self {
+        kind: "",
+        title: "",
+        summary: "",
+        mode: Mode::Event,
+        calls: &[Call::Identify],
+        grain: Grain::Subject,
+        identifiers: "",
+        match_fields: &[],
+        required: &[],
+        profile: &[],
+        quotas: &[],
+        endpoints: &[],
+        batch: BatchLimits { rows: 1, max_rows: 1, bytes: usize::MAX, row_bytes: usize::MAX },
+        concurrency: 16,
+        idempotency: Idempotency::Natural,
+        min_interval: Duration::ZERO,
+        history: true,
+        coalesce: true,
+        maturity: Maturity::Alpha,
+        example: "",
+        notes: &[],
+    };
+
+    /// What most list destinations have in common: members matched by their email.
+    pub const LIST: Self = Self {
+        mode: Mode::List,
+        calls: &[Call::List],
+        grain: Grain::List,
+        min_interval: Duration::from_hours(1),
+        coalesce: false,
+        ..Self::EVENT
+    };
+
     pub fn takes(&self, call: Call) -> bool {
         self.calls.contains(&call)
     }

@@ -16,6 +16,7 @@ use super::delivered::{self, DeliveredFiles};
 use super::difference::{Difference, Reading};
 use super::error::{EngineError, Result};
 use super::files;
+use super::invalid::{self, Invalid};
 use super::lake::{IDENTIFIERS, INTERNAL, Lake, MEMBERS, PROFILES, SUPPRESSED};
 use super::records::{Records, normaliser};
 use super::session::Session;
@@ -40,7 +41,7 @@ pub struct Compared {
     pub changes: Changes,
     /// Records the SQL asks for, invalid ones left out.
     pub desired: u64,
-    pub invalid: u64,
+    pub invalid: Invalid,
     pub suppressed: u64,
     /// Shared identifiers whose owners disagree.
     pub conflicts: u64,
@@ -93,19 +94,15 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
     let desired_sql = records.desired_sql();
     let rows = session.write(&what, &desired_sql, &desired_path).await?;
-    let beside = [records.suppressed_sql(), records.conflicts_sql(), records.without_email_sql()];
-    let [suppressed, conflicts, without] = counts(lake, &what, beside).await?;
+    let beside = [records.suppressed_sql(), records.conflicts_sql()];
+    let [suppressed, conflicts] = counts(lake, &what, beside).await?;
+    let invalid = invalid::list(lake, records, &desired_path, &what).await?;
     let merge = session.ordered();
     let failed = |error| EngineError::of(&*what, error);
     let orders = records.orders();
     let desired = files::table(&merge, &desired_path, &orders).await?;
     merge.register("desired", desired).map_err(failed)?;
     let schema = delivered::register(&merge, comparison.delivered, &orders).await?;
-    let mut invalid = 0;
-    if !records.required.is_empty() {
-        let sql = "SELECT count(*) FROM desired WHERE invalid IS NOT NULL";
-        invalid = merge.counts(&what, sql).await?[0];
-    }
     let difference = Difference {
         records,
         reading: comparison.reading,
@@ -121,7 +118,7 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
         merge.register("differing", table).map_err(failed)?;
     }
     // Without a difference whatever is wanted is there, and nothing needs a label.
-    let (mut before, mut changes) = (rows - invalid, Changes::default());
+    let (mut before, mut changes) = (rows - invalid.desired, Changes::default());
     let labels = difference.labels();
     if differ > 0 || schema.is_none() {
         before = count_before(&merge, &what, schema.is_some()).await?;
@@ -132,8 +129,8 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     }
     Ok(Compared {
         changes,
-        desired: rows - invalid,
-        invalid: invalid + without,
+        desired: rows - invalid.desired,
+        invalid,
         suppressed,
         conflicts,
         before,
@@ -180,8 +177,8 @@ impl Comparison<'_> {
 }
 
 /// What each query counts; 0 where there is none.
-async fn counts(lake: &Lake<'_>, what: &str, queries: [Option<String>; 3]) -> Result<[u64; 3]> {
-    let mut counts = [0; 3];
+async fn counts(lake: &Lake<'_>, what: &str, queries: [Option<String>; 2]) -> Result<[u64; 2]> {
+    let mut counts = [0; 2];
     for (count, sql) in counts.iter_mut().zip(queries) {
         if let Some(sql) = sql {
             *count = lake.session().counts(what, &sql).await?[0];

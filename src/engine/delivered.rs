@@ -212,15 +212,18 @@ enum Effect {
     Deliver,
     Unsettle,
     Reject,
+    /// Refused, but an earlier try may have arrived.
+    Doubt,
     Withdraw,
 }
 
-fn effect(change: Change, state: RowState) -> Effect {
+fn effect(change: Change, state: RowState, unclear: bool) -> Effect {
     match (change, state) {
         (Change::Held, _) => Effect::Nothing,
         (Change::Retired, _) | (Change::Exited, RowState::Acknowledged) => Effect::Remove,
         (Change::Adopted, _) | (_, RowState::Acknowledged) => Effect::Deliver,
         (_, RowState::Unsettled) => Effect::Unsettle,
+        (_, RowState::Rejected) if unclear => Effect::Doubt,
         (_, RowState::Rejected) => Effect::Reject,
         (_, RowState::Withdrawn) => Effect::Withdraw,
         (_, RowState::Pending) => Effect::Nothing,
@@ -247,7 +250,10 @@ fn fold_batch(
         .enumerate()
         .map(|(row, change)| match waiting.binary_search(&row_number(row)) {
             Ok(_) => Effect::Nothing,
-            Err(_) => effect(*change, state_of(folding.replay, row_number(row))),
+            Err(_) => {
+                let unclear = folding.replay.unclear.contains(&row_number(row));
+                effect(*change, state_of(folding.replay, row_number(row)), unclear)
+            }
         })
         .collect();
     let is = |wanted: Effect| -> BooleanArray {
@@ -258,7 +264,7 @@ fn fold_batch(
         .iter()
         .zip(&parsed)
         .map(|(effect, change)| {
-            let arrived = matches!(effect, Effect::Deliver | Effect::Unsettle);
+            let arrived = matches!(effect, Effect::Deliver | Effect::Unsettle | Effect::Doubt);
             Some(arrived && *change != Change::Exited)
         })
         .collect();
@@ -322,15 +328,15 @@ impl Standing {
             (number("fingerprint")?, number("refusals")?, number("refused_at")?);
         let mut all = Self::empty(effects.len());
         for (row, effect) in effects.iter().enumerate() {
-            let tried = matches!(effect, Effect::Unsettle | Effect::Reject | Effect::Withdraw);
+            let tried = !matches!(effect, Effect::Nothing | Effect::Remove | Effect::Deliver);
             all.word.push(match effect {
                 Effect::Unsettle => "unsettled",
-                Effect::Reject => "rejected",
+                Effect::Reject | Effect::Doubt => "rejected",
                 Effect::Withdraw => "withdrawn",
                 _ => "delivered",
             });
             all.present.push(match effect {
-                Effect::Unsettle => None,
+                Effect::Unsettle | Effect::Doubt => None,
                 Effect::Reject | Effect::Withdraw => {
                     present.is_valid(row).then(|| present.value(row))
                 }
@@ -338,7 +344,7 @@ impl Standing {
             });
             all.origin.push(tried.then(|| origins.value(row).to_owned()));
             all.fingerprint.push(tried.then(|| prints.value(row)));
-            let refused = *effect == Effect::Reject;
+            let refused = matches!(effect, Effect::Reject | Effect::Doubt);
             let earlier = if refusals.is_valid(row) { refusals.value(row) } else { 0 };
             let now = folding.now.timestamp_micros();
             let first = if since.is_valid(row) { since.value(row) } else { now };

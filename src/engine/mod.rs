@@ -10,6 +10,7 @@ mod difference;
 mod error;
 mod files;
 mod fingerprint;
+mod invalid;
 mod keys;
 mod lake;
 mod layers;
@@ -21,6 +22,7 @@ mod sql;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod wording;
 
 pub use answer::{
     DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
@@ -33,8 +35,10 @@ pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folded, Folding, compact, 
 pub use difference::Reading;
 pub use error::{EngineError, Result};
 pub use files::footer;
+pub use invalid::{Invalid, invalid_rows};
 pub use lake::{Computed, Lake, ModelPlan};
 pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;
 pub use session::{Limits, Session};
 pub use sql::references_of as references;
+pub use wording::Wording;

@@ -100,6 +100,7 @@ impl Shop {
             match_fields: &[],
             profile: Vec::new(),
             required: Vec::new(),
+            profile_columns: Vec::new(),
             has_identifiers: true,
             has_suppressed: false,
             per_trait: false,
@@ -122,12 +123,13 @@ impl Shop {
     }
 
     /// Folds with these outcomes; the fold done twice gives the same. Every third delta is compacted.
-    async fn fold(&mut self, compared: &Compared, rows: Vec<RowState>) {
+    async fn fold(&mut self, compared: &Compared, said: impl Into<Said>) {
+        let Said { rows, unclear } = said.into();
         let arrived = rows.iter().filter(|row| **row == RowState::Acknowledged).count() as u64;
         let session = Session::new(self.limits()).unwrap();
         let reasons = (0_u64..).zip(&rows).filter(|(_, state)| **state == RowState::Rejected);
         let reasons = reasons.map(|(row, _)| (row, "no".to_owned())).collect();
-        let replay = Replay { rows, reasons, jobs: Vec::new() };
+        let replay = Replay { rows, reasons, unclear, jobs: Vec::new() };
         let run = format!("run{:04}", self.steps);
         let folding = Folding { run: &run, now: now(), replay: &replay };
         let fresh = self.folder.path().join(format!("delta{}.parquet", self.steps));
@@ -199,28 +201,44 @@ fn wanted(world: &World) -> Remote {
     Remote(scores.map(|(user, score)| (format!("u{user}"), i64::from(score))).collect())
 }
 
+/// What the journal says of every row.
+struct Said {
+    rows: Vec<RowState>,
+    /// Rejected after a try that had no answer.
+    unclear: BTreeSet<u64>,
+}
+
+impl From<Vec<RowState>> for Said {
+    fn from(rows: Vec<RowState>) -> Self {
+        Self { rows, unclear: BTreeSet::new() }
+    }
+}
+
 /// What fate has for one row: 0 acknowledged, 1 lost reply (arrived), 2 lost request, 3 rejected,
-/// 4 withdrawn, 5 never tried.
-fn suffer(remote: &mut Remote, blocks: &[Block], fates: &[u8]) -> Vec<RowState> {
-    let mut states = Vec::new();
+/// 4 withdrawn, 5 never tried; 6 and 7 are 1 and 2, and then refused.
+fn suffer(remote: &mut Remote, blocks: &[Block], fates: &[u8]) -> Said {
+    let (mut states, mut unclear) = (Vec::new(), BTreeSet::new());
     for block in blocks {
         for row in 0..block.len() {
             let fate = fates[states.len() % fates.len()];
             let sent = block.change(row).is_sent();
-            if sent && fate <= 1 {
+            if sent && matches!(fate, 0 | 1 | 6) {
                 remote.hear(block, row);
+            }
+            if sent && fate >= 6 {
+                unclear.insert(states.len() as u64);
             }
             states.push(match fate {
                 _ if !sent => RowState::Pending,
                 0 => RowState::Acknowledged,
                 1 | 2 => RowState::Unsettled,
-                3 => RowState::Rejected,
+                3 | 6 | 7 => RowState::Rejected,
                 4 => RowState::Withdrawn,
                 _ => RowState::Pending,
             });
         }
     }
-    states
+    Said { rows: states, unclear }
 }
 
 fn worlds() -> impl Strategy<Value = Vec<World>> {
@@ -235,7 +253,7 @@ proptest! {
     #[test]
     fn any_history_converges(
         worlds in worlds(),
-        fates in proptest::collection::vec(0_u8..6, 1..12),
+        fates in proptest::collection::vec(0_u8..8, 1..12),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use crate::destinations::{self, Configured};
+use crate::destinations::{self, Configured, Field, FieldKind, Remote, Target};
 use crate::engine::{Lake, Limits, Records};
 use crate::finding::Finding;
 use crate::plan::{self, Sync};
-use crate::project::{Model, OnMissing, Project, SyncEntry};
-use crate::record::Call;
+use crate::project::{Model, ModelKind, OnMissing, Project, SyncEntry};
+use crate::record::{Call, Level};
 
 /// A project whose queries are planned and whose destinations are configured.
 #[derive(Debug)]
@@ -109,9 +109,12 @@ pub(super) async fn prepare(
         }
     }
     findings.extend(unmapped(&lake, &syncs));
-    findings.extend(colliding(&lake, &syncs));
+    findings.extend(without_members(&lake, &syncs));
     syncs.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Prepared { lake, destinations: configured, syncs, findings })
+    let mut prepared = Prepared { lake, destinations: configured, syncs, findings };
+    let more = [colliding(&prepared), objections(&prepared)].concat();
+    prepared.findings.extend(more);
+    Ok(prepared)
 }
 
 /// `None` when the model or the destination has findings of its own.
@@ -125,7 +128,10 @@ fn resolve(
     else {
         return Ok(None);
     };
-    plan::resolve(model, planned.level, entry, destination.spec, &destination.common).map(Some)
+    let mut sync =
+        plan::resolve(model, planned.level, entry, destination.spec, &destination.common)?;
+    sync.grain = destination.grain;
+    Ok(Some(sync))
 }
 
 /// `fields` that name neither a column of the model nor one of `profiles`.
@@ -156,30 +162,131 @@ fn unmapped(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
     findings
 }
 
-fn colliding(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
-    let traits = syncs.iter().filter_map(|sync| {
-        let planned = lake.model(&sync.model)?;
-        let model = lake.project().model(&sync.model)?;
-        (model.kind == crate::project::ModelKind::Trait).then_some((sync, planned, model))
+/// Audiences of accounts on their way to lists of users, when nothing says who these are.
+fn without_members(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
+    let project = lake.project();
+    let accounts = syncs.iter().filter(|sync| {
+        sync.call == Call::List && sync.level == Level::Account && project.members.is_none()
     });
-    let named = traits.flat_map(|(sync, planned, model)| {
-        planned.columns.iter().map(move |column| {
-            let name = sync.fields.get(&column.name).unwrap_or(&column.name);
-            (sync.destination.as_str(), &model.query.source, model.key.as_str(), name.as_str())
-        })
+    let finding = |sync: &Sync| {
+        let message =
+            format!("`{}` is about accounts, and `{}` lists users", sync.model, sync.destination);
+        let finding = Finding::error("S07", message)
+            .hint("say who the users of an account are in `queries/account_members.sql`");
+        match project.model(&sync.model) {
+            Some(model) => finding.at(&model.query.source, None),
+            None => finding,
+        }
+    };
+    accounts.map(finding).collect()
+}
+
+/// Attributes of one destination that would overwrite each other, under the names they get there.
+fn colliding(prepared: &Prepared<'_>) -> Vec<Finding> {
+    let mut named = Vec::new();
+    for sync in prepared.syncs.iter().filter(|sync| sync.says_attributes()) {
+        let Some(model) = prepared.lake.project().model(&sync.model) else { continue };
+        let Some(configured) = prepared.destinations.get(&sync.destination) else { continue };
+        for field in attributes(prepared, sync) {
+            let name = configured.destination.field_name(&field.name);
+            named.push((sync.destination.as_str(), &model.query.source, model.key.as_str(), name));
+        }
+    }
+    plan::colliding_attributes(named.into_iter())
+}
+
+/// What destinations say they cannot take, before anything is computed.
+fn objections(prepared: &Prepared<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for sync in &prepared.syncs {
+        let Some(model) = prepared.lake.project().model(&sync.model) else { continue };
+        let Some(configured) = prepared.destinations.get(&sync.destination) else { continue };
+        let target = target_of(prepared, sync, "", None);
+        let objections = configured.destination.objections(&target);
+        findings.extend(objections.into_iter().map(|objection| {
+            Finding::error("S08", format!("`{}`: {objection}", sync.name))
+                .at(&model.query.source, None)
+                .hint(format!("`muster destinations {}` says what it takes", configured.spec.kind))
+        }));
+        let known = prepared.lake.profile_columns();
+        let lacking =
+            configured.required.iter().filter(|name| !known.iter().any(|own| own == *name));
+        findings.extend(lacking.filter(|_| sync.level == Level::User).map(|name| {
+            let message =
+                format!("`{}` needs `{name}` of every user, which `profiles` lacks", sync.name);
+            Finding::error("S09", message).at(&model.query.source, None).hint(format!(
+                "let `profiles.sql` return a column `{name}`; {} refuses people without it",
+                configured.spec.title
+            ))
+        }));
+    }
+    findings
+}
+
+/// What travels as attributes of the person or account: a trait model's columns, or the audience
+/// itself.
+fn attributes(prepared: &Prepared<'_>, sync: &Sync) -> Vec<Field> {
+    let membership = Field { name: sync.model.clone(), kind: FieldKind::Bool };
+    match (sync.kind, sync.call) {
+        (ModelKind::Audience, Call::Identify | Call::Group) => vec![membership],
+        _ => columns(prepared, sync),
+    }
+}
+
+fn columns(prepared: &Prepared<'_>, sync: &Sync) -> Vec<Field> {
+    let planned = prepared.lake.model(&sync.model);
+    let columns = planned.into_iter().flat_map(|planned| &planned.columns);
+    let mapped = columns.map(|column| {
+        let name = sync.fields.get(&column.name).unwrap_or(&column.name);
+        Field { name: name.clone(), kind: column.kind }
     });
-    plan::colliding_traits(named)
+    mapped.collect()
+}
+
+/// What a destination is told of a sync.
+pub(super) fn target_of(
+    prepared: &Prepared<'_>,
+    sync: &Sync,
+    run: &str,
+    remote: Option<Remote>,
+) -> Target {
+    let mut fields = attributes(prepared, sync);
+    let own = prepared.lake.model(&sync.model).map_or(&[][..], |planned| &planned.columns);
+    let enriching = sync.fields.iter().filter(|(column, _)| {
+        own.iter().all(|own| own.name != **column)
+            && prepared.lake.profile_columns().contains(column)
+    });
+    fields.extend(enriching.map(|(_, name)| Field { name: name.clone(), kind: FieldKind::Text }));
+    Target {
+        sync: sync.name.clone(),
+        run: run.to_owned(),
+        model_key: sync.model.clone(),
+        model_name: sync.model_name.clone(),
+        kind: sync.kind,
+        level: sync.level,
+        call: sync.call,
+        list: sync.list.clone(),
+        fields,
+        remote,
+    }
 }
 
 /// What the engine needs to know of a sync.
 pub(super) fn records(prepared: &Prepared<'_>, sync: &Sync) -> Option<Records> {
     let lake = &prepared.lake;
     let project = lake.project();
-    let spec = prepared.destinations.get(&sync.destination)?.spec;
+    let configured = prepared.destinations.get(&sync.destination)?;
+    let spec = configured.spec;
     let model = lake.model(&sync.model)?.clone();
     let own: BTreeSet<&str> = model.columns.iter().map(|column| column.name.as_str()).collect();
-    let enriching = sync.fields.keys().filter(|field| !own.contains(field.as_str()));
-    let per_trait = sync.call == Call::Track && sync.kind == crate::project::ModelKind::Trait;
+    let mapped = sync.fields.keys().map(String::as_str);
+    let wanted = mapped.filter(|field| !own.contains(field));
+    let known = |name: &&str| lake.profile_columns().iter().any(|column| column == *name);
+    let taken = spec.profile.iter().copied().filter(known);
+    let enriching: BTreeSet<&str> =
+        wanted.chain(taken).chain(configured.required.iter().copied()).collect();
+    let user_level = sync.level == Level::User;
+    let per_trait = sync.call == Call::Track && sync.kind == ModelKind::Trait;
     Some(Records {
         sync: sync.name.clone(),
         key_column: lake.key_column(sync.level).to_owned(),
@@ -191,8 +298,14 @@ pub(super) fn records(prepared: &Prepared<'_>, sync: &Sync) -> Option<Records> {
         resync_on_new_identifier: sync.resync_on_new_identifier,
         keep_missing: sync.on_missing == OnMissing::Keep,
         match_fields: spec.match_fields,
-        profile: enriching.cloned().collect(),
-        required: spec.required.iter().map(|name| (*name).to_owned()).collect(),
+        profile: enriching.into_iter().filter(|_| user_level).map(ToOwned::to_owned).collect(),
+        required: configured
+            .required
+            .iter()
+            .filter(|_| user_level)
+            .map(|name| (*name).to_owned())
+            .collect(),
+        profile_columns: lake.profile_columns().to_vec(),
         has_identifiers: project.identifiers.is_some(),
         has_suppressed: project.suppress.is_some(),
         per_trait,

@@ -25,9 +25,10 @@ pub(super) fn rest(
 
 /// Everything beside SQL and tables that the records of a sync depend on.
 fn options(prepared: &Prepared<'_>, sync: &plan::Sync) -> String {
-    let spec = prepared.destinations.get(&sync.destination).map(|configured| configured.spec);
-    let spec = spec.map(|spec| (spec.kind, spec.required));
-    format!("{sync:?} {spec:?}")
+    let configured = prepared.destinations.get(&sync.destination);
+    let needs =
+        configured.map(|made| (made.spec.kind, made.spec.profile, made.required.as_slice()));
+    format!("{sync:?} {needs:?}")
 }
 
 /// Syncs that were compared and of which nothing is left need not be computed from the same again.
@@ -43,7 +44,7 @@ pub(super) fn remember(passages: &mut [Passage]) -> Vec<Finding> {
         let quiet = Quiet {
             fingerprint: fingerprint.clone(),
             desired: compared.desired,
-            invalid: compared.invalid,
+            invalid: compared.invalid.rows,
             suppressed: compared.suppressed,
         };
         let remembered = passage.state.rest(quiet);

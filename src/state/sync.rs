@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::manifest::{FORMAT, FileEntry, Manifest, Quiet, checksum};
 use super::{Result, RunId, StateError, Store};
-use crate::destinations::{Job, Remote};
+use crate::destinations::Remote;
 use crate::engine::{self, DELIVERED_FORMAT, DeliveredFiles, Folding, Session};
-use crate::outbox::{Replay, replay};
+use crate::outbox::{OpenJob, Replay, replay};
 
 /// How many runs' changes and journals are kept to look at.
 const KEPT_RUNS: usize = 30;
@@ -31,8 +31,8 @@ pub struct SyncState {
     manifest: Option<Manifest>,
 }
 
-/// Jobs, each with the rows it holds.
-pub type Jobs = Vec<(Job, Vec<u64>)>;
+/// Jobs whose outcome is still to be asked for.
+pub type Jobs = Vec<OpenJob>;
 
 /// What the journal of a run says became of its rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -184,6 +184,22 @@ impl SyncState {
         let path = self.outbox(run).join("changes.parquet");
         self.store.adopt(changes, &path)?;
         Ok(path)
+    }
+
+    /// Keeps the list of records that could not be sent in place of the one before; `None`: there are
+    /// none.
+    pub fn keep_invalid(&self, list: Option<&Path>) -> Result<()> {
+        let path = self.invalid();
+        match list {
+            Some(list) => self.store.adopt(list, &path),
+            None if path.exists() => self.store.remove(&path),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the list of records that could not be sent lies, if there are any.
+    pub fn invalid(&self) -> PathBuf {
+        self.folder.join("invalid.parquet")
     }
 
     /// Runs that were sealed and never folded: the process died.

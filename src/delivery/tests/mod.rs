@@ -1,5 +1,6 @@
 //! One fixture builder per noun, for the tests of delivery as a whole.
 
+mod authority;
 mod coalescing;
 mod drains;
 mod jobs;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::destinations::{
-    Batch, BatchLimits, Delivery, Fault, Grain, Idempotency, Job, Maturity, Mode, Retry, Settlement,
+    Batch, BatchLimits, Delivery, Fault, Grain, Idempotency, Job, Retry, Settlement,
 };
 use crate::engine::FixtureRow;
 use crate::outbox::{Replay, RowState, replay};
@@ -28,22 +29,13 @@ pub static SPEC: Spec = Spec {
     kind: "fake",
     title: "Fake",
     summary: "Sends nothing anywhere.",
-    mode: Mode::Event,
     calls: &[Call::Identify, Call::Track, Call::Group],
     grain: Grain::Raw,
     identifiers: "user id",
-    match_fields: &[],
-    required: &[],
-    quotas: &[],
     batch: BatchLimits { rows: 1, max_rows: 100, bytes: 100_000, row_bytes: 1000 },
     concurrency: 8,
     idempotency: Idempotency::MessageId,
-    min_interval: Duration::ZERO,
-    history: true,
-    coalesce: true,
-    maturity: Maturity::Alpha,
-    example: "",
-    notes: &[],
+    ..Spec::EVENT
 };
 
 pub fn common() -> Common {
@@ -254,6 +246,9 @@ fn target(shape: &Shape) -> Target {
         run: "r1".into(),
         model_key: shape.model_key.clone(),
         model_name: shape.model_key.clone(),
+        kind: shape.kind,
+        level: shape.level,
+        call: shape.call,
         list: None,
         fields: Vec::new(),
         remote: None,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use serde::Deserialize;
@@ -12,7 +11,7 @@ use super::Webhook;
 use super::signature::{Signature, SignatureOptions};
 use crate::destinations::reader::required_address;
 use crate::destinations::{
-    BatchLimits, Built, Common, Entry, Grain, HTTP_OPTIONS, Idempotency, Maturity, Mode, OptionDoc,
+    BatchLimits, Built, Common, Entry, Grain, HTTP_OPTIONS, Idempotency, Maturity, OptionDoc,
     Reader, Secret, Spec,
 };
 use crate::finding::Finding;
@@ -26,19 +25,11 @@ static SPEC: Spec = Spec {
     kind: "webhook",
     title: "Webhook",
     summary: "Sends canonical messages to any HTTP endpoint, one per request or in batches.",
-    mode: Mode::Event,
     calls: &[Call::Identify, Call::Track, Call::Group],
     grain: Grain::Raw,
     identifiers: "userId, groupId and email, as the messages carry them",
-    match_fields: &[],
-    required: &[],
-    quotas: &[],
     batch: BatchLimits { rows: 1, max_rows: 4000, bytes: 1_000_000, row_bytes: 1_000_000 },
-    concurrency: 16,
     idempotency: Idempotency::MessageId,
-    min_interval: Duration::ZERO,
-    history: true,
-    coalesce: true,
     maturity: Maturity::Beta,
     example: r#"[destinations.crm]
 type = "webhook"
@@ -55,6 +46,7 @@ rate_limit = 100
         "The signed timestamp is the run's, the same on every retry: a receiver must not refuse it for its age.",
         "A webhook has no way to prove credentials without sending a message: `--test` proves nothing here.",
     ],
+    ..Spec::EVENT
 };
 
 const OPTIONS: &[OptionDoc] = &[
@@ -125,7 +117,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         envelope: batch_format.or_else(|| several.then_some(BatchFormat::Object)),
         signature,
     });
-    Ok(Built { destination, secrets })
+    Ok(Built::new(destination, secrets))
 }
 
 fn secrets(options: &Options) -> Vec<Secret> {
