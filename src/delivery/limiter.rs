@@ -90,10 +90,7 @@ impl From<Quota> for Allowance {
 }
 
 impl Limiter {
-    pub(super) fn new(
-        allowances: &[Allowance],
-        endpoints: &[(&'static str, Quota)],
-    ) -> Self {
+    pub(super) fn new(allowances: &[Allowance], endpoints: &[(&'static str, Quota)]) -> Self {
         let all = allowances.iter().map(|allowance| (None, *allowance));
         let own = endpoints.iter().map(|(name, quota)| (Some(*name), Allowance::from(*quota)));
         let mut sorted: Vec<_> = all.chain(own).collect();
@@ -253,7 +250,8 @@ mod tests {
     async fn endpoints_have_quotas_of_their_own_below_that_of_all() {
         let second = Duration::from_secs(1);
         let all = [Allowance { limit: 10.0, per: second }];
-        let limiter = Limiter::new(&all, &[("bulk", Quota::per_second(3)), ("one", Quota::per_second(8))]);
+        let limiter =
+            Limiter::new(&all, &[("bulk", Quota::per_second(3)), ("one", Quota::per_second(8))]);
         let start = Instant::now();
         let moments = std::sync::Mutex::new(Vec::new());
         let calls = |endpoint: &'static str| {

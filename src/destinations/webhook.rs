@@ -74,7 +74,7 @@ impl Destination for Webhook {
 fn idempotency_key(batch: &Batch) -> String {
     let mut hash = Sha256::new();
     for message in batch.messages() {
-        hash.update(message.id().to_string());
+        hash.update(message.id().digits());
     }
     hex(&hash.finalize()[..16])
 }
