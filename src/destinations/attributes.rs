@@ -19,13 +19,6 @@ pub(super) fn email_beside_attributes(message: &Message) -> Option<&str> {
     message.email().filter(|_| !attributes(message).any(|(name, _)| name == "email"))
 }
 
-/// A moment of a message in whole seconds since 1970.
-pub(super) fn unix_seconds(timestamp: &str) -> Result<i64, String> {
-    chrono::DateTime::parse_from_rfc3339(timestamp)
-        .map(|moment| moment.timestamp())
-        .map_err(|error| format!("its time cannot be read: {error}"))
-}
-
 /// The JSON of one object of a request.
 pub(super) fn written(object: &impl Serialize) -> Result<Vec<u8>, String> {
     serde_json::to_vec(object).map_err(|error| format!("it cannot be encoded: {error}"))

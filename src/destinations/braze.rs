@@ -82,10 +82,7 @@ const OPTIONS: &[OptionDoc] = &[
         "send_email",
         "whether the preferred email travels as an attribute beside an external id; default true",
     ),
-    OptionDoc::optional(
-        "update_existing_only",
-        "true: never creates a profile; default false",
-    ),
+    OptionDoc::optional("update_existing_only", "true: never creates a profile; default false"),
     OptionDoc::optional("app_id", "app that events are attributed to"),
 ];
 
@@ -229,9 +226,10 @@ impl Braze {
     fn identity<'a>(&self, message: &'a Message) -> Result<(&'static str, &'a str), String> {
         match self.key {
             Key::ExternalId => Ok(("external_id", message.subject())),
-            Key::Email => {
-                message.email().map(|email| ("email", email)).ok_or_else(|| "it has no email".into())
-            }
+            Key::Email => message
+                .email()
+                .map(|email| ("email", email))
+                .ok_or_else(|| "it has no email".into()),
         }
     }
 }
@@ -250,9 +248,9 @@ fn acceptable(name: &str, value: &Value<'_>) -> Result<(), String> {
             let keys: BTreeMap<String, IgnoredAny> = serde_json::from_str(json)
                 .map_err(|error| format!("`{name}` cannot be read: {error}"))?;
             match OPERATORS.iter().find(|operator| keys.contains_key(**operator)) {
-                Some(operator) => {
-                    Err(format!("`{name}` has a key `{operator}`, which Braze reads as an operator"))
-                }
+                Some(operator) => Err(format!(
+                    "`{name}` has a key `{operator}`, which Braze reads as an operator"
+                )),
                 None => Ok(()),
             }
         }

@@ -94,7 +94,9 @@ impl Workspace {
         match base {
             Ok(base) => Ok(Self { base, key }),
             Err(fact) => Err(vec![
-                reader.refuse("instance", &fact).hint("write `instance = \"US-01\"` or whichever it is"),
+                reader
+                    .refuse("instance", &fact)
+                    .hint("write `instance = \"US-01\"` or whichever it is"),
             ]),
         }
     }

@@ -327,11 +327,7 @@ mod tests {
         portions.settle(&portion, Ok(verdicts)).unwrap();
         assert_eq!(
             portions.into_receipt(&batch).outcomes(),
-            [
-                Outcome::Delivered,
-                Outcome::Rejected { reason: "a; b".into() },
-                Outcome::Delivered,
-            ]
+            [Outcome::Delivered, Outcome::Rejected { reason: "a; b".into() }, Outcome::Delivered,]
         );
     }
 
@@ -349,11 +345,7 @@ mod tests {
         let later = retry("an earlier request of its batch failed");
         for (fault, second, third) in [
             (Fault::Transient { reason: reason() }, retry("why"), later.clone()),
-            (
-                Fault::Ambiguous { reason: reason() },
-                Outcome::Unsettled { reason: reason() },
-                later,
-            ),
+            (Fault::Ambiguous { reason: reason() }, Outcome::Unsettled { reason: reason() }, later),
             (
                 Fault::Rejected { reason: reason() },
                 Outcome::Rejected { reason: reason() },

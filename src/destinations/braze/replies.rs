@@ -58,8 +58,10 @@ pub(super) fn refused_as_empty(response: &Response) -> Result<(), Fault> {
 pub(super) fn read(response: &Response, array: &str, portion: &Portion) -> Result<Reading, Fault> {
     let reply: Reply = response.json()?;
     let (refusals, vague) = sorted(&reply.errors, array)?;
-    let verdicts: Vec<Verdict> =
-        refusals.into_iter().map(|refusal| Verdict::rejected(refusal.index, refusal.reason)).collect();
+    let verdicts: Vec<Verdict> = refusals
+        .into_iter()
+        .map(|refusal| Verdict::rejected(refusal.index, refusal.reason))
+        .collect();
     let mut refused: Vec<usize> = verdicts.iter().map(|verdict| verdict.piece).collect();
     refused.sort_unstable();
     refused.dedup();

@@ -4,9 +4,7 @@ use insta::assert_snapshot;
 use serde_json::{Value as Json, json};
 
 use crate::delivery::{Captured, Reply, Session};
-use crate::destinations::fixture::{
-    Conversation, IVO, MARA, ZOE, batch, configured, target, told,
-};
+use crate::destinations::fixture::{Conversation, IVO, MARA, ZOE, batch, configured, target, told};
 use crate::destinations::{Batch, Configured, Fault, Field, FieldKind, Notice, Outcome, Target};
 use crate::project::ModelKind;
 use crate::record::{Call, Change};
@@ -16,7 +14,8 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
     let body: Json = serde_json::from_slice(&request.body).unwrap_or_default();
     let count = |array: &str| body[array].as_array().map(Vec::len);
     if count("attributes").or(count("events")).is_none_or(|count| count == 0) {
-        let message = "Valid data must be provided in the 'attributes', 'events', or 'purchases' fields.";
+        let message =
+            "Valid data must be provided in the 'attributes', 'events', or 'purchases' fields.";
         return Reply::status(400, json!({"message": message, "errors": []}).to_string());
     }
     let mut said = json!({"message": "success"});
@@ -58,12 +57,32 @@ fn rejected(reason: &str) -> Outcome {
 
 #[tokio::test]
 async fn a_user_is_an_external_id_with_its_preferred_email() {
-    assert_snapshot!(bodies(&braze("")).await, @"");
+    assert_snapshot!(bodies(&braze("")).await, @r#"
+    audience: {"attributes":[{"external_id":"u_8841","vip":true,"email":"mara.lind@example.org"}]}
+    computed: {"events":[{"external_id":"u_8841","name":"Trait Computed","time":"2026-11-20T09:00:00Z","properties":{"trait_key":"ltv_90d","ltv_90d":812.4}}]}
+    exit: {"attributes":[{"external_id":"u_8842","vip":false,"email":"ivo@example.org"}]}
+    identify: {"attributes":[{"external_id":"u_8841","ltv_90d":812.4,"email":"mara.lind@example.org"}]}
+    null: {"attributes":[{"external_id":"u_8842","ltv_90d":null,"email":"ivo@example.org"}]}
+    several: {"attributes":[{"external_id":"u_8841","ltv_90d":812.4,"email":"mara.lind@example.org"},{"external_id":"u_8842","ltv_90d":7.0,"email":"ivo@example.org"},{"external_id":"zoë","ltv_90d":-3.5,"email":"zoe+shop@example.org"}]}
+    track: {"events":[{"external_id":"u_8841","name":"Audience Entered","time":"2026-11-20T09:00:00Z","properties":{"audience_key":"vip","vip":true}}]}
+    track exit: {"events":[{"external_id":"u_8842","name":"Audience Exited","time":"2026-11-20T09:00:00Z","properties":{"audience_key":"vip","vip":false}}]}
+    unicode: {"attributes":[{"external_id":"zoë","city":"Zürich 🏪 \"A\" ","email":"zoe+shop@example.org"}]}
+    "#);
 }
 
 #[tokio::test]
 async fn by_email_no_external_id_travels() {
-    assert_snapshot!(bodies(&braze("identify_by = \"email\"\n")).await, @"");
+    assert_snapshot!(bodies(&braze("identify_by = \"email\"\n")).await, @r#"
+    audience: {"attributes":[{"email":"mara.lind@example.org","vip":true}]}
+    computed: {"events":[{"email":"mara.lind@example.org","name":"Trait Computed","time":"2026-11-20T09:00:00Z","properties":{"trait_key":"ltv_90d","ltv_90d":812.4}}]}
+    exit: {"attributes":[{"email":"ivo@example.org","vip":false}]}
+    identify: {"attributes":[{"email":"mara.lind@example.org","ltv_90d":812.4}]}
+    null: {"attributes":[{"email":"ivo@example.org","ltv_90d":null}]}
+    several: {"attributes":[{"email":"mara.lind@example.org","ltv_90d":812.4},{"email":"ivo@example.org","ltv_90d":7.0},{"email":"zoe+shop@example.org","ltv_90d":-3.5}]}
+    track: {"events":[{"email":"mara.lind@example.org","name":"Audience Entered","time":"2026-11-20T09:00:00Z","properties":{"audience_key":"vip","vip":true}}]}
+    track exit: {"events":[{"email":"ivo@example.org","name":"Audience Exited","time":"2026-11-20T09:00:00Z","properties":{"audience_key":"vip","vip":false}}]}
+    unicode: {"attributes":[{"email":"zoe+shop@example.org","city":"Zürich 🏪 \"A\" "}]}
+    "#);
 }
 
 #[tokio::test]
@@ -74,21 +93,24 @@ async fn options_show_on_the_wire() {
         let line = shown.lines().find(|line| line.starts_with(&format!("{name}: ")));
         line.unwrap_or_default().to_owned() + "\n"
     };
-    assert_snapshot!(of("identify") + &of("track"), @"");
+    assert_snapshot!(of("identify") + &of("track"), @r#"
+    identify: {"attributes":[{"external_id":"u_8841","_update_existing_only":true,"ltv_90d":812.4}]}
+    track: {"events":[{"external_id":"u_8841","_update_existing_only":true,"app_id":"shop","name":"Audience Entered","time":"2026-11-20T09:00:00Z","properties":{"audience_key":"vip","vip":true}}]}
+    "#);
 }
 
 #[tokio::test]
 async fn the_request_is_authorised_by_the_key() {
     let said = braze("").converse(&braze("").several(), Vec::new()).await;
-    let headers: Vec<_> = said.captured[0].headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let headers: Vec<_> =
+        said.captured[0].headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     assert_eq!(headers, ["authorization: [secret]", "content-type: application/json"]);
 }
 
 /// Events of several traits, and texts that are as long as they may be.
 fn large(made: &Configured, rows: usize) -> Batch {
     let long = "\u{1f3ea}".repeat(255);
-    let values: Vec<_> =
-        ["a", "b", "c"].into_iter().map(|name| (name, json!(long))).collect();
+    let values: Vec<_> = ["a", "b", "c"].into_iter().map(|name| (name, json!(long))).collect();
     batch((0..rows).map(|_| made.message(Call::Track, MARA, Change::Changed, &values)))
 }
 
@@ -141,7 +163,8 @@ async fn a_success_names_the_rows_it_refuses() {
 async fn a_refusal_that_names_every_row_rejects_them_and_any_other_is_halved() {
     let made = braze("");
     let error = |index| json!({"type": "no", "input_array": "attributes", "index": index});
-    let body = |errors: Vec<Json>| json!({"message": "Valid data must be provided", "errors": errors});
+    let body =
+        |errors: Vec<Json>| json!({"message": "Valid data must be provided", "errors": errors});
     for status in [400, 201] {
         let all = body((0..3).map(error).collect());
         assert_eq!(answered(&made, status, all).await.outcomes(), vec![rejected("no"); 3]);
@@ -188,12 +211,14 @@ async fn queued_during_maintenance_is_accepted() {
 #[tokio::test(start_paused = true)]
 async fn every_form_of_slow_down_is_heeded() {
     let made = braze("");
-    let spent = || server(&Captured {
-        method: "POST".into(),
-        url: String::new(),
-        headers: Vec::new(),
-        body: r#"{"attributes":[1,2,3]}"#.into(),
-    });
+    let spent = || {
+        server(&Captured {
+            method: "POST".into(),
+            url: String::new(),
+            headers: Vec::new(),
+            body: r#"{"attributes":[1,2,3]}"#.into(),
+        })
+    };
     for (reply, least, requests) in [
         (Reply::status(429, "{}").with_header("x-ratelimit-retry-after", "9"), 9, 2),
         (Reply::status(429, "{}").with_header("retry-after", "9"), 9, 2),
@@ -223,7 +248,8 @@ async fn every_form_of_slow_down_is_heeded() {
 #[tokio::test]
 async fn what_braze_would_misread_is_rejected_alone_and_unsent() {
     let made = braze("");
-    let of = |user, value: Json| made.message(Call::Identify, user, Change::Changed, &[("x", value)]);
+    let of =
+        |user, value: Json| made.message(Call::Identify, user, Change::Changed, &[("x", value)]);
     let mixed = batch([
         of(MARA, json!("\u{e9}".repeat(256))),
         of(IVO, json!("\u{e9}".repeat(255))),
@@ -254,9 +280,16 @@ fn names_that_mean_something_else_there_are_refused() {
     let long = "x".repeat(256);
     let names = ["ltv_90d", "external_id", "push_tokens", "email", "time", &long];
     let short = |text: String| text.replace(&long, "x\u{2026}");
-    assert_snapshot!(short(of(&braze(""), Call::Identify, &names)), @"");
-    assert_snapshot!(short(of(&braze("identify_by = \"email\"\n"), Call::Identify, &["email"])), @"");
-    assert_snapshot!(short(of(&braze(""), Call::Track, &names)), @"");
+    assert_snapshot!(short(of(&braze(""), Call::Identify, &names)), @r#"
+    the field `external_id` names or steers the profile itself in Braze
+    the field `push_tokens` would register devices in Braze
+    the field `x…` is longer than the 255 characters that Braze takes
+    "#);
+    assert_snapshot!(short(of(&braze("identify_by = \"email\"\n"), Call::Identify, &["email"])), @r#"the field `email` is what this destination identifies by"#);
+    assert_snapshot!(short(of(&braze(""), Call::Track, &names)), @r#"
+    the field `time` is reserved by Braze in events
+    the field `x…` is longer than the 255 characters that Braze takes
+    "#);
 }
 
 #[test]
@@ -265,14 +298,14 @@ fn an_instance_or_an_address_is_needed() {
     let elsewhere = format!("{text}base_url = \"http://127.0.0.1:9/proxy/\"\n");
     assert!(configured(&elsewhere).is_ok());
     let wrong = format!("{text}instance = \"US-11\"\n");
-    let clash = format!(
-        "{text}instance = \"US-10\"\nidentify_by = \"email\"\nsend_email = true\n"
-    );
-    let findings: String = [text, &wrong, &clash]
-        .iter()
-        .map(|text| told(&configured(text).err().unwrap()))
-        .collect();
-    assert_snapshot!(findings, @"");
+    let clash = format!("{text}instance = \"US-10\"\nidentify_by = \"email\"\nsend_email = true\n");
+    let findings: String =
+        [text, &wrong, &clash].iter().map(|text| told(&configured(text).err().unwrap())).collect();
+    assert_snapshot!(findings, @r#"
+    D03 option `instance` of destination `b` is missing, and there is no `base_url` ("braze") write `instance = "US-01"` or whichever it is
+    D03 option `instance` of destination `b` is not usable: expected one of `US-01`, `US-02`, `US-03`, `US-04`, `US-05`, `US-06`, `US-07`, `US-08`, `US-09`, `US-10`, `EU-01`, `EU-02`, `AU-01`, `ID-01`, `JP-01` ("US-11") did you mean `US-01`?
+    D03 option `send_email` of destination `b` has no meaning beside `identify_by = "email"`: the email is the identifier (true) `muster destinations braze` shows every option and an example
+    "#);
 }
 
 #[tokio::test]
