@@ -10,6 +10,7 @@ mod errors;
 mod init;
 mod interrupt;
 mod look;
+mod pages;
 mod printer;
 mod progress;
 mod send;

@@ -47,7 +47,7 @@ pub async fn answer(lake: &Lake<'_>, source: &Source, limit: Option<usize>) -> R
             EngineError::Failed { source: error, .. } => failed(*error),
             exhausted => exhausted,
         },
-        other => other.of("the query", &session.limits().scratch),
+        disk @ WriteError::Disk(_) => disk.of("the query", &session.limits().scratch),
     })
 }
 

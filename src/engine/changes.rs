@@ -19,7 +19,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest, Sha256};
 
 use super::block::{Block, Shape, changes_schema_version};
-use super::error::{EngineError, Result};
+use super::columns::column;
+
 use super::files::{WriteError, Writer};
 use crate::record::Change;
 
@@ -42,8 +43,8 @@ pub struct Labelling<'a> {
     pub retry_rejected: bool,
 }
 
-/// A file of changes that is complete but not sealed.
-#[derive(Debug, Clone)]
+/// A file of changes that is complete but not sealed; no file when there are none to look for.
+#[derive(Debug, Clone, Default)]
 pub struct Changes {
     pub path: PathBuf,
     /// Rows in the file, silent ones included.
@@ -264,31 +265,6 @@ impl Columns {
             retry_at: number("retry_at")?,
         })
     }
-}
-
-fn column(batch: &RecordBatch, name: &str) -> ArrowResult<ArrayRef> {
-    batch.column_by_name(name).cloned().ok_or_else(|| {
-        datafusion::arrow::error::ArrowError::SchemaError(format!("no column `{name}`"))
-    })
-}
-
-/// How many rows of sealed changes leave as messages.
-pub fn sent_rows(path: &Path) -> Result<u64> {
-    let failed = |source: BlocksError| EngineError::Read { path: path.to_owned(), source };
-    let count = || -> std::result::Result<u64, BlocksError> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path)?)?;
-        let fields = builder.schema().fields().iter().enumerate();
-        let roots = fields.filter(|(_, field)| field.name() == "change").map(|(index, _)| index);
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
-        let mut sent = 0;
-        for batch in builder.with_projection(mask).build()? {
-            let words = cast(batch?.column(0), &DataType::Utf8)?;
-            let changes = words.as_string::<i32>().iter().flatten().filter_map(Change::parse);
-            sent += changes.filter(|change| change.is_sent()).count() as u64;
-        }
-        Ok(sent)
-    };
-    count().map_err(failed)
 }
 
 /// What can go wrong while reading sealed changes.

@@ -310,8 +310,9 @@ impl Records {
         ))
     }
 
-    /// How many subjects have nothing by which the destination could match them.
-    pub fn without_email_sql(&self) -> Option<String> {
+    /// Subjects that the destination could not tell apart, and why: for grains that need an email or
+    /// something to match by.
+    pub fn unreachable_sql(&self) -> Option<String> {
         match self.grain {
             Grain::Raw | Grain::Subject => None,
             Grain::Email => Some(self.without_email()),
@@ -321,7 +322,8 @@ impl Records {
                     .iter()
                     .map(|field| format!("count({})", quoted(&format!("id.{}", field.source))));
                 Some(format!(
-                    "SELECT count(*) FROM (SELECT subject FROM (\n{}\n) GROUP BY subject HAVING {} = 0)",
+                    "SELECT subject, {} AS reason FROM (\n{}\n) GROUP BY subject HAVING {} = 0",
+                    literal(&self.unmatched()),
                     self.matchable(),
                     counts.collect::<Vec<_>>().join(" + ")
                 ))
@@ -329,14 +331,20 @@ impl Records {
         }
     }
 
+    fn unmatched(&self) -> String {
+        let names: Vec<_> =
+            self.match_fields.iter().map(|field| format!("`{}`", field.source)).collect();
+        format!("no usable {}", names.join(" or "))
+    }
+
     fn without_email(&self) -> String {
-        let from = self.from();
+        let (from, reason) = (self.from(), literal("no email"));
         if !self.has_identifiers {
-            return format!("SELECT count(*) {from}");
+            return format!("SELECT m.subject, {reason} AS reason {from}");
         }
         format!(
-            "SELECT count(*) FROM (SELECT m.subject {from}) AS m LEFT ANTI JOIN {INTERNAL}.emails AS e \
-             ON e.subject = m.subject"
+            "SELECT m.subject, {reason} AS reason FROM (SELECT m.subject {from}) AS m \
+             LEFT ANTI JOIN {INTERNAL}.emails AS e ON e.subject = m.subject"
         )
     }
 

@@ -141,7 +141,7 @@ impl Session {
         let first = async { consume(self.start(plan, Joins::Hash).await?).await };
         match first.await {
             Err(WriteError::Query(error)) if ran_out_of_memory(&error) => {
-                tracing::warn!(reason = %error.strip_backtrace(), "Memory ran out; once more, spilling");
+                tracing::info!(reason = %error.strip_backtrace(), "Memory ran out; once more, spilling");
                 consume(self.start(plan, Joins::Merge).await?).await
             }
             other => other,

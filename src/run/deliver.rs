@@ -49,7 +49,11 @@ pub(super) async fn recover(
         if passage.waits {
             continue;
         }
-        for run in passage.state.unfolded()? {
+        let unfolded = passage.state.unfolded()?;
+        if !unfolded.is_empty() {
+            passage.state.verify()?;
+        }
+        for run in unfolded {
             passage.state.commit(prepared.lake.session(), &run, request.now).await?;
         }
     }

@@ -6,6 +6,7 @@
 //!        /runs/<run>.json
 //!        /syncs/<model>.<destination>/manifest.json      which files count, and how far they are folded
 //!                                    /delivered.parquet  base, sorted by record key
+//!                                    /delta-<run>.parquet  what changed since, likewise
 //!                                    /remote.json        id of the remote list
 //!                                    /runs/<run>/changes.parquet, journal-*.jsonl
 //! ```
@@ -14,14 +15,16 @@
 //! and `remote.json`. That is all an object store has to offer.
 
 mod lock;
+mod manifest;
 mod runs;
 mod store;
 mod sync;
 
 pub use lock::{Holder, Lock};
+pub use manifest::{Manifest, Quiet};
 pub use runs::{RunId, RunRecord, SyncRecord};
 pub use store::Store;
-pub use sync::{Manifest, Settled, SyncState};
+pub use sync::{Settled, SyncState};
 
 use std::path::PathBuf;
 

@@ -173,8 +173,7 @@ async fn every_golden_query_holds() {
 
 #[test]
 fn a_golden_file_reads_as_sections() {
-    let text =
-        "-- A rule.\n--@ table users\n-- user_id,score\n-- u1,1\n\n--@ run losing u1\n--= a\n--=  b\n";
+    let text = "-- A rule.\n--@ table users\n-- user_id,score\n-- u1,1\n\n--@ run losing u1\n--= a\n--=  b\n";
     let read = sections(text);
     let words: Vec<&str> = read.iter().map(|section| section.words.as_str()).collect();
     assert_eq!(words, ["table users", "run losing u1"]);

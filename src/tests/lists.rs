@@ -72,7 +72,7 @@ fn set(bench: &Bench, world: &World) {
 }
 
 fn worlds() -> impl Strategy<Value = Vec<World>> {
-    let one = (any::<bool>(), proptest::option::of(0_u8..3), proptest::option::of(0_u8..2));
+    let one = (any::<bool>(), proptest::option::of(0_u8..2), proptest::option::of(0_u8..1));
     proptest::collection::vec(proptest::collection::btree_map(0_u8..6, one, 0..6), 1..4)
 }
 
@@ -93,7 +93,7 @@ async fn suffer(bench: &mut Bench, remote: &mut Remote, fates: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 20, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 20, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_of_a_list_converges(

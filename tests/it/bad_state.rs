@@ -320,8 +320,8 @@ fn a_state_of_a_newer_version_is_refused() {
     let project = crowd(&sink, 3, r#""crm""#);
     project.run(&[]);
     let manifest = ".muster/syncs/everybody.crm/manifest.json";
-    let newer = project.read(manifest).replace("\"format\": 1", "\"format\": 99");
-    let newer = newer.replace("\"format\":1", "\"format\":99");
+    let newer = project.read(manifest).replace("\"format\": 2", "\"format\": 99");
+    let newer = newer.replace("\"format\":2", "\"format\":99");
     assert!(newer.contains("99"), "{newer}");
     project.file(manifest, newer);
     assert_stops(&project, &sink, 2, &["error[K05]", "everybody.crm", "hint:"]);

@@ -25,6 +25,8 @@ SELECT user_id FROM users WHERE score >= 18
 --@ run
 --= adults: entered u2 identify {"adults":true,"email":"shared@x.org"}
 --= adults: 1 invalid
+--= warning[R03]: `adults.out` cannot send everybody: no email (1)
+--= hint: `muster rejected adults.out` lists them once a run has computed them
 
 --@ table users
 -- user_id,score
@@ -35,6 +37,8 @@ SELECT user_id FROM users WHERE score >= 18
 
 --@ run
 --= adults: 1 unchanged, 1 invalid
+--= warning[R03]: `adults.out` cannot send everybody: no email (1)
+--= hint: `muster rejected adults.out` lists them once a run has computed them
 
 --@ table users
 -- user_id,score
@@ -47,3 +51,5 @@ SELECT user_id FROM users WHERE score >= 18
 --= adults: entered u4 identify {"adults":true,"email":"d@x.org"}
 --= adults: exited u2 identify {"adults":false,"email":"shared@x.org"}
 --= adults: 1 invalid
+--= warning[R03]: `adults.out` cannot send everybody: no email (1)
+--= hint: `muster rejected adults.out` lists them once a run has computed them

@@ -22,6 +22,8 @@ SELECT user_id, score FROM users WHERE user_id <> 'x'
 --@ run
 --= scores: entered u2 identify {"email":"own@x.org","score":20}
 --= scores: entered u2 identify {"email":"shared@x.org","score":20}
+--= warning[R04]: `scores.out`: 1 emails have several owners whose values differ
+--= hint: the owner whose email was added last decides; see `identifiers`
 
 --@ table users
 -- user_id,score
@@ -30,6 +32,8 @@ SELECT user_id, score FROM users WHERE user_id <> 'x'
 
 --@ run
 --= scores: 2 unchanged
+--= warning[R04]: `scores.out`: 1 emails have several owners whose values differ
+--= hint: the owner whose email was added last decides; see `identifiers`
 
 --@ table emails
 -- user_id,email,added_at
@@ -40,6 +44,8 @@ SELECT user_id, score FROM users WHERE user_id <> 'x'
 --@ run
 --= scores: changed u1 identify {"email":"shared@x.org","score":11}
 --= scores: 1 unchanged
+--= warning[R04]: `scores.out`: 1 emails have several owners whose values differ
+--= hint: the owner whose email was added last decides; see `identifiers`
 
 --@ table users
 -- user_id,score

@@ -38,6 +38,10 @@ SELECT user_id FROM users WHERE score >= 18
 --= adults: entered u1 add {"email":"ada@x.org","phone":"1650555"}
 --= adults: entered u3 add {"phone":"77"}
 --= adults: 2 invalid
+--= warning[R03]: `adults.out` cannot send everybody: no usable `email` or `phone` (2)
+--= hint: `muster rejected adults.out` lists them once a run has computed them
 
 --@ run
 --= adults: 2 unchanged, 2 invalid
+--= warning[R03]: `adults.out` cannot send everybody: no usable `email` or `phone` (2)
+--= hint: `muster rejected adults.out` lists them once a run has computed them

@@ -20,3 +20,5 @@ SELECT user_id FROM users WHERE score >= 18
 --@ run
 --= adults: entered u1 add {"email":"a@x.org"}
 --= adults: 1 invalid
+--= warning[R03]: `adults.out` cannot send everybody: no usable `email` or `phone` (1)
+--= hint: `muster rejected adults.out` lists them once a run has computed them

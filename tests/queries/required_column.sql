@@ -23,6 +23,8 @@ SELECT user_id FROM users WHERE score >= 18
 --@ run
 --= adults: entered u1 identify {"adults":true,"name":"Ada"}
 --= adults: 2 invalid
+--= warning[R03]: `adults.out` cannot send everybody: no `name` in profiles (2)
+--= hint: `muster rejected adults.out` lists them once a run has computed them
 
 --@ table people
 -- user_id,name,phone
@@ -43,6 +45,8 @@ SELECT user_id FROM users WHERE score >= 18
 
 --@ run
 --= adults: 2 unchanged, 1 invalid
+--= warning[R03]: `adults.out` cannot send everybody: no `name` in profiles (1)
+--= hint: `muster rejected adults.out` lists them once a run has computed them
 
 --@ table users
 -- user_id,score
