@@ -54,7 +54,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, rudderstack, segment, webhook }
+catalogue! { braze, file, kinesis, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]

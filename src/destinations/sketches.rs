@@ -5,7 +5,6 @@
 
 mod facebook;
 mod google;
-mod kinesis;
 pub(super) mod recorder;
 
 use super::{BatchLimits, Common, MatchField, Spec};
