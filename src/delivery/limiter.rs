@@ -101,10 +101,10 @@ impl Limiter {
             .enumerate()
             .map(|(index, (endpoint, allowance))| {
                 // A permit of a longer window may wait for a shorter one before it is used.
-                let meets = |other: &Option<&str>| {
-                    endpoint.is_none() || other.is_none() || other == endpoint
+                let meets = |other: Option<&str>| {
+                    endpoint.is_none() || other.is_none() || other == *endpoint
                 };
-                let later = sorted[index + 1..].iter().filter(|(other, _)| meets(other));
+                let later = sorted[index + 1..].iter().filter(|(other, _)| meets(*other));
                 let waits = later.map(|(_, shorter)| interval(*shorter, 0.0));
                 Bucket::new(*endpoint, *allowance, waits.fold(0.0, f64::max), start)
             })

@@ -248,12 +248,13 @@ fn fold_batch(
     let effects: Vec<Effect> = parsed
         .iter()
         .enumerate()
-        .map(|(row, change)| match waiting.binary_search(&row_number(row)) {
-            Ok(_) => Effect::Nothing,
-            Err(_) => {
-                let unclear = folding.replay.unclear.contains(&row_number(row));
-                effect(*change, state_of(folding.replay, row_number(row)), unclear)
+        .map(|(row, change)| {
+            let row = row_number(row);
+            if waiting.binary_search(&row).is_ok() {
+                return Effect::Nothing;
             }
+            let unclear = folding.replay.unclear.contains(&row);
+            effect(*change, state_of(folding.replay, row), unclear)
         })
         .collect();
     let is = |wanted: Effect| -> BooleanArray {

@@ -51,13 +51,23 @@ pub(super) fn taken(response: &Response) -> Result<(), Fault> {
     // `com.amazonaws.kinesis.v20131202#ResourceNotFoundException` and the bare name are the same.
     let name = error.kind.rsplit('#').next().unwrap_or_default();
     Err(match name.trim_end_matches("Exception") {
-        "ProvisionedThroughputExceeded" | "LimitExceeded" | "KMSThrottling" | "Throttling"
+        "ProvisionedThroughputExceeded"
+        | "LimitExceeded"
+        | "KMSThrottling"
+        | "Throttling"
         | "RequestLimitExceeded" => {
             Fault::Throttled { retry_after: response.retry_after(), reason }
         }
-        "AccessDenied" | "UnrecognizedClient" | "InvalidClientTokenId" | "InvalidSignature"
-        | "SignatureDoesNotMatch" | "IncompleteSignature" | "MissingAuthenticationToken"
-        | "ExpiredToken" | "RequestExpired" | "OptInRequired" => Fault::Denied { reason },
+        "AccessDenied"
+        | "UnrecognizedClient"
+        | "InvalidClientTokenId"
+        | "InvalidSignature"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "ExpiredToken"
+        | "RequestExpired"
+        | "OptInRequired" => Fault::Denied { reason },
         "ResourceNotFound" | "KMSDisabled" | "KMSInvalidState" | "KMSAccessDenied"
         | "KMSNotFound" | "KMSOptInRequired" | "UnknownOperation" => {
             Fault::Misconfigured { reason }

@@ -19,7 +19,9 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
         Some("PutRecords") => {
             let records = body["Records"].as_array().map_or(0, Vec::len);
             let taken: Vec<_> = (0..records).map(|_| taken()).collect();
-            Reply::json(&json!({"FailedRecordCount": 0, "EncryptionType": "NONE", "Records": taken}))
+            Reply::json(
+                &json!({"FailedRecordCount": 0, "EncryptionType": "NONE", "Records": taken}),
+            )
         }
         Some("DescribeStreamSummary") => summary("ACTIVE"),
         _ => error("UnknownOperationException"),
@@ -35,11 +37,14 @@ fn refused(code: &str) -> Value {
 }
 
 fn summary(status: &str) -> Reply {
-    Reply::json(&json!({"StreamDescriptionSummary": {"StreamName": "customers", "StreamStatus": status}}))
+    Reply::json(
+        &json!({"StreamDescriptionSummary": {"StreamName": "customers", "StreamStatus": status}}),
+    )
 }
 
 fn error(name: &str) -> Reply {
-    let body = json!({"__type": format!("com.amazonaws.kinesis.v20131202#{name}"), "message": "why"});
+    let body =
+        json!({"__type": format!("com.amazonaws.kinesis.v20131202#{name}"), "message": "why"});
     Reply::status(400, body.to_string())
 }
 
@@ -270,7 +275,8 @@ async fn the_largest_batch_stays_below_the_limits_of_a_request() {
     let made = kinesis();
     let said = made.converse(&largest(&made), Vec::new()).await;
     let body = &said.captured[0].body;
-    let records = serde_json::from_slice::<Value>(body).unwrap()["Records"].as_array().unwrap().len();
+    let records =
+        serde_json::from_slice::<Value>(body).unwrap()["Records"].as_array().unwrap().len();
     assert!(records > 490 && records <= 500, "{records}");
     assert!(body.len() > 4_500_000 && body.len() <= 5 << 20, "{}", body.len());
 }
