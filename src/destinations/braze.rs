@@ -9,11 +9,9 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::de::IgnoredAny;
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
@@ -245,7 +243,7 @@ fn acceptable(name: &str, value: &Value<'_>) -> Result<(), String> {
             Err(format!("`{name}` has {length} characters; Braze takes at most 255"))
         }
         Value::Json(json) if json.trim_start().starts_with('{') => {
-            let keys: BTreeMap<String, IgnoredAny> = serde_json::from_str(json)
+            let keys: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
                 .map_err(|error| format!("`{name}` cannot be read: {error}"))?;
             match OPERATORS.iter().find(|operator| keys.contains_key(**operator)) {
                 Some(operator) => Err(format!(

@@ -40,8 +40,8 @@ struct Refusal {
 /// Lets a 400 through that names the objects it refuses: [`read`] makes rows of it.
 pub(super) fn readable(response: &Response) -> Result<(), Fault> {
     match response.status {
-        200 | 201 | 202 => response.json::<Reply>().map(|_| ()),
-        204..=299 | 203 => Err(Fault::Protocol { reason: response.reason() }),
+        200..=202 => response.json::<Reply>().map(|_| ()),
+        203..=299 => Err(Fault::Protocol { reason: response.reason() }),
         400 if response.json::<Reply>().is_ok_and(|reply| names_rows(&reply)) => Ok(()),
         _ => plain(response),
     }
