@@ -18,6 +18,7 @@ mod batch;
 #[macro_use]
 mod catalogue;
 mod fault;
+mod intercom_api;
 mod oauth;
 mod options;
 mod raw;
@@ -51,7 +52,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { file, rudderstack, segment, webhook }
+catalogue! { file, intercom, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
