@@ -27,3 +27,6 @@ pub mod project;
 pub mod record;
 pub mod run;
 pub mod state;
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,17 @@
 //! Canonical messages: those of the Segment specification (DESIGN §2), written straight from the
-//! columns they lie in.
+//! columns they lie in (`message/canonical.rs`).
 //!
 //! A message is one record's changes on their way out: usually one row of one sync, several when
 //! changes of several syncs to one destination travel together.
 
+mod canonical;
+
 use std::fmt;
 use std::sync::Arc;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::digest::hex;
+use crate::digest::digits;
 use crate::engine::{Block, Shape};
 use crate::project::ModelKind;
 use crate::record::{Call, Change, Level, Value};
@@ -59,12 +60,15 @@ impl Part {
     /// Every column that travels with this row: the name it travels under, and its value.
     pub fn sent(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         let row = self.row();
-        self.shape()
-            .columns
-            .iter()
-            .enumerate()
-            .filter(move |(column, _)| self.block.is_sent(row, *column))
-            .map(move |(column, (_, name))| (name.as_str(), self.block.value(row, column)))
+        self.sent_columns().map(move |column| {
+            (self.shape().columns[column].1.as_str(), self.block.value(row, column))
+        })
+    }
+
+    /// Positions of the columns that travel with this row.
+    fn sent_columns(&self) -> impl Iterator<Item = usize> {
+        let row = self.row();
+        (0..self.shape().columns.len()).filter(move |column| self.block.is_sent(row, *column))
     }
 
     /// Traits as `identify` and `group` carry them: computed values, or the audience's boolean.
@@ -163,12 +167,7 @@ impl Message {
 
     /// The event name of a `track` message.
     pub fn event(&self) -> &str {
-        let shape = self.first.shape();
-        match (shape.kind, self.is_member()) {
-            (ModelKind::Trait, _) => &shape.event,
-            (ModelKind::Audience, true) => "Audience Entered",
-            (ModelKind::Audience, false) => "Audience Exited",
-        }
+        self.first.shape().event(self.is_member())
     }
 
     /// What a destination of events is told: one event per changed trait, or the one of the audience.
@@ -223,6 +222,15 @@ pub struct Event<'a> {
 }
 
 impl MessageId {
+    /// The id as text.
+    pub fn digits(self) -> [u8; 32] {
+        let mut text = [0; 32];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = digits(byte);
+        }
+        text
+    }
+
     /// The id of one of several things that a message becomes: the first keeps that of the message.
     #[must_use]
     pub fn nth(self, position: usize) -> Self {
@@ -256,126 +264,6 @@ const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-/// The canonical message.
-impl Serialize for Message {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("type", self.call().as_str())?;
-        map.serialize_entry("messageId", &Hex(self.id()))?;
-        map.serialize_entry("timestamp", self.timestamp())?;
-        if self.call() == Call::Track {
-            map.serialize_entry("event", self.event())?;
-        }
-        match self.level() {
-            Level::User => map.serialize_entry("userId", self.subject())?,
-            Level::Account => map.serialize_entry("groupId", self.subject())?,
-        }
-        match self.call() {
-            Call::Track => map.serialize_entry("properties", &Pairs(self.properties()))?,
-            _ => map.serialize_entry("traits", &Traits(self))?,
-        }
-        map.serialize_entry("context", &Context(self))?;
-        map.end()
-    }
-}
-
-struct Hex(MessageId);
-
-impl Serialize for Hex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = [0_u8; 32];
-        for (at, byte) in self.0.0.iter().enumerate() {
-            text[2 * at] = DIGITS[usize::from(byte >> 4)];
-            text[2 * at + 1] = DIGITS[usize::from(byte & 15)];
-        }
-        serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
-    }
-}
-
-const DIGITS: [u8; 16] = *b"0123456789abcdef";
-
-struct Pairs<'a>(Vec<(&'a str, Value<'a>)>);
-
-impl Serialize for Pairs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-struct Traits<'a>(&'a Message);
-
-impl Serialize for Traits<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let mut email = self.0.email();
-        for (name, value) in self.0.profile() {
-            if !self.0.traits().any(|(own, _)| own == name) {
-                map.serialize_entry(name, &value)?;
-            }
-        }
-        for (name, value) in self.0.traits() {
-            if name == "email" {
-                email = None;
-            }
-            map.serialize_entry(name, &value)?;
-        }
-        if let Some(email) = email {
-            map.serialize_entry("email", email)?;
-        }
-        map.end()
-    }
-}
-
-struct Context<'a>(&'a Message);
-
-impl Serialize for Context<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if let (Call::Track, Some(email)) = (self.0.call(), self.0.email()) {
-            map.serialize_entry("traits", &Pairs(vec![("email", Value::Text(email))]))?;
-        }
-        map.serialize_entry("personas", &Personas(self.0))?;
-        map.end()
-    }
-}
-
-/// What was computed: `computation_class` and `computation_key`, or a list of them when several
-/// syncs travel as one message.
-struct Personas<'a>(&'a Message);
-
-impl Serialize for Personas<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut computed: Vec<_> = self.0.parts().flat_map(computations).collect();
-        if computed.len() == 1 {
-            return computed.remove(0).serialize(serializer);
-        }
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry("computations", &computed)?;
-        map.end()
-    }
-}
-
-#[derive(serde::Serialize)]
-struct Computation<'a> {
-    computation_class: &'static str,
-    computation_key: &'a str,
-}
-
-fn computations(part: &Part) -> impl Iterator<Item = Computation<'_>> {
-    let class = part.shape().kind.as_str();
-    part.traits_or_audience()
-        .map(move |computation_key| Computation { computation_class: class, computation_key })
-}
-
-impl Part {
-    fn traits_or_audience(&self) -> impl Iterator<Item = &str> {
-        let shape = self.shape();
-        let audience = (shape.kind == ModelKind::Audience).then_some(shape.model_key.as_str());
-        let traits = (shape.kind == ModelKind::Trait).then(|| self.sent().map(|(name, _)| name));
-        audience.into_iter().chain(traits.into_iter().flatten())
+        f.write_str(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }

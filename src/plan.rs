@@ -119,22 +119,16 @@ pub fn colliding_attributes<'a>(
     let mut seen: BTreeMap<(&str, String), &str> = BTreeMap::new();
     let mut findings = Vec::new();
     for (destination, source, model, name) in attributes {
-        match seen.insert((destination, name.clone()), model) {
-            Some(other) => {
-                let message = match other == model {
-                    true => format!("`{model}` sends two traits as `{name}` to `{destination}`"),
-                    false => {
-                        format!("`{other}` and `{model}` both send `{name}` to `{destination}`")
-                    }
-                };
-                findings.push(
-                    Finding::error("S05", message)
-                        .at(source, None)
-                        .hint("give one of the columns another name, or map it with `fields`"),
-                );
-            }
-            None => {}
-        }
+        let Some(other) = seen.insert((destination, name.clone()), model) else { continue };
+        let message = match other == model {
+            true => format!("`{model}` sends two traits as `{name}` to `{destination}`"),
+            false => format!("`{other}` and `{model}` both send `{name}` to `{destination}`"),
+        };
+        findings.push(
+            Finding::error("S05", message)
+                .at(source, None)
+                .hint("give one of the columns another name, or map it with `fields`"),
+        );
     }
     findings
 }

@@ -131,12 +131,11 @@ impl Value<'_> {
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Null => Ok(()),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Int(value) => write!(f, "{value}"),
             Self::Uint(value) => write!(f, "{value}"),
             Self::Float(value) if value.is_finite() => write!(f, "{value}"),
-            Self::Float(_) => Ok(()),
+            Self::Null | Self::Float(_) => Ok(()),
             Self::Decimal(text) | Self::Json(text) => f.write_str(text),
             Self::Text(text) => f.write_str(text),
             Self::Date(days) => Date(*days).fmt(f),

@@ -261,6 +261,9 @@ pub struct Destinations {
     /// Prove the credentials of the configured destination NAME; changes nothing there
     #[arg(long, value_name = "NAME", conflicts_with = "kind")]
     pub test: Option<String>,
+    /// Write the catalogue's pages into the folder DIR, as Markdown
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub docs: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::Context;
 use super::args::Destinations;
 use super::errors::Failure;
 use super::table::table;
 use super::wording::{count, duration, number};
+use super::{Context, pages};
 use crate::destinations::{CATALOGUE, Entry, OptionDoc, Spec, entry, names};
 use crate::finding::{Finding, nearest};
 use crate::run;
@@ -19,6 +19,10 @@ pub(super) async fn destinations(
 ) -> Result<u8, Failure> {
     if let Some(name) = &arguments.test {
         return test(context, name).await;
+    }
+    if let Some(folder) = &arguments.docs {
+        pages::write(folder)?;
+        return Ok(0);
     }
     let shown: Vec<&Entry> = match &arguments.kind {
         None => CATALOGUE.iter().collect(),
@@ -72,7 +76,7 @@ fn overview(entries: &[&Entry]) -> String {
     table(&head, rows) + "\n`muster destinations TYPE` shows options, limits and an example\n"
 }
 
-fn calls(spec: &Spec) -> String {
+pub(super) fn calls(spec: &Spec) -> String {
     spec.calls.iter().map(|call| call.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -102,7 +106,7 @@ fn page(entry: &Entry) -> String {
     text
 }
 
-fn limits(spec: &Spec) -> String {
+pub(super) fn limits(spec: &Spec) -> String {
     let mut limits: Vec<String> = spec
         .quotas
         .iter()
@@ -111,6 +115,10 @@ fn limits(spec: &Spec) -> String {
     if limits.is_empty() {
         limits.push("no rate limit unless `rate_limit` is set".into());
     }
+    limits.extend(spec.endpoints.iter().map(|(name, quota)| {
+        let limit = number(quota.limit.into());
+        format!("{limit} per {} to `{name}`", duration(quota.per))
+    }));
     let batch = &spec.batch;
     let rows = count(batch.rows as u64, "message");
     limits.push(format!("{rows} per request (at most {})", number(batch.max_rows as u64)));

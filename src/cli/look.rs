@@ -141,13 +141,13 @@ pub(super) async fn rejected(context: &Context, arguments: &Rejected) -> Result<
                 row.sync.clone(),
                 visible(&row.subject),
                 row.email.as_deref().map(visible).unwrap_or_default(),
-                time(row.since),
+                row.since.map_or_else(|| "not sent".into(), time),
                 number(row.refusals),
                 row.retry_at.map_or_else(String::new, time),
                 visible(&row.reason),
             ]
         }),
     );
-    context.printer.print(&(text + "\n`muster retry` sends them again\n"))?;
+    context.printer.print(&(text + "\n`muster retry` sends refused rows again\n"))?;
     Ok(0)
 }

@@ -10,6 +10,7 @@ mod errors;
 mod init;
 mod interrupt;
 mod look;
+mod pages;
 mod printer;
 mod progress;
 mod send;
@@ -138,6 +139,12 @@ fn environment(name: &str) -> Option<String> {
 fn no_folder(path: &Path) -> Finding {
     Finding::error("P01", format!("there is no folder `{}`", path.display()))
         .hint("run `muster init DIR`, or point at a project with `--project DIR`")
+}
+
+/// Findings as they are shown where there is no colour.
+#[cfg(test)]
+pub(crate) fn shown(findings: &[Finding]) -> String {
+    errors::render(findings, Paint::Plain)
 }
 
 impl Time {

@@ -104,7 +104,8 @@ const MARGIN: Duration = Duration::from_mins(1);
 
 impl Issued {
     fn new(token: Token) -> Self {
-        let usable = token.lifetime.map(|lifetime| lifetime - MARGIN.min(lifetime / 10));
+        let usable =
+            token.lifetime.map(|lifetime| lifetime.saturating_sub(MARGIN.min(lifetime / 10)));
         Self { until: usable.map(|usable| Instant::now() + usable), token: Arc::new(token) }
     }
 

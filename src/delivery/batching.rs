@@ -12,8 +12,12 @@ use crate::message::Message;
 
 /// Encoded messages share buffers of this size.
 const BUFFER: usize = 64 << 10;
-/// Messages read at once.
+/// Messages read at once where each travels alone.
 const CHUNK: usize = 256;
+/// Batches read at once, as far as they hold fewer messages than `LARGEST_CHUNK`: they are journaled
+/// together, and a flush to disk takes as long for one as for many.
+const BATCHES: usize = 32;
+const LARGEST_CHUNK: usize = 8192;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
@@ -49,6 +53,11 @@ impl Limits {
         let limits = spec.batch;
         let rows = common.batch_size.unwrap_or(limits.rows).min(limits.max_rows).max(1);
         Self { rows, bytes: limits.bytes, row_bytes: limits.row_bytes }
+    }
+
+    /// Messages to read at once.
+    fn chunk(&self) -> usize {
+        self.rows.saturating_mul(BATCHES).clamp(CHUNK, LARGEST_CHUNK)
     }
 
     /// Whether sizes matter; otherwise nothing is encoded before the destination asks.
@@ -90,7 +99,8 @@ impl Preparation {
     fn chunk(mut self) -> (Option<Self>, Vec<Prepared>) {
         let mut chunk = Vec::new();
         let mut messages = 0;
-        while !self.ended && (messages < CHUNK || chunk.is_empty()) {
+        let enough = self.batcher.limits.chunk();
+        while !self.ended && (messages < enough || chunk.is_empty()) {
             messages += 1;
             match self.merge.next() {
                 Some(Ok(message)) => self.batcher.add(message, &mut chunk),

@@ -13,8 +13,10 @@ use super::remedy::{Remedy, remedy};
 use super::report::{Control, cancelled};
 use super::session::{Session, Terms};
 use super::tally::ranges;
-use crate::destinations::{Common, Destination, Fault, Job, Outcome, Settlement, Spec};
-use crate::outbox::{Entry, Journal, JournalError};
+use crate::destinations::{
+    Common, Destination, Fault, Job, Notice, Outcome, Receipt, Settlement, Spec,
+};
+use crate::outbox::{Entry, Journal, JournalError, OpenJob};
 
 /// Between two questions about one job.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -26,7 +28,7 @@ pub struct Resumption {
     pub common: Common,
     pub secrets: BTreeSet<String>,
     /// From the replay of the journal.
-    pub jobs: Vec<(Job, Vec<u64>)>,
+    pub jobs: Vec<OpenJob>,
     /// The journal of that run, reopened.
     pub journal: Journal,
 }
@@ -42,6 +44,8 @@ pub struct Resumed {
     pub unsettled: u64,
     /// The last reason why something is not settled.
     pub fault: Option<String>,
+    /// What the destination says of numbers of messages.
+    pub notices: Vec<Notice>,
 }
 
 /// Asks after the jobs of an earlier run and journals what became of them.
@@ -52,13 +56,13 @@ pub async fn resume(resumption: Resumption, mut control: Control) -> Resumed {
     let session = match Session::live(&terms, control.surroundings()) {
         Ok(session) => session,
         Err(fault) => {
-            resumed.unsettled = jobs.iter().map(|(_, rows)| rows.len() as u64).sum();
+            resumed.unsettled = jobs.iter().map(|open| open.rows.len() as u64).sum();
             resumed.fault = Some(fault.to_string());
             return resumed;
         }
     };
     let polls =
-        join_all(jobs.iter().map(|(job, rows)| polled(&*destination, &session, job, rows.len())));
+        join_all(jobs.iter().map(|open| polled(&*destination, &session, &open.job, open.messages)));
     tokio::pin!(polls);
     let results = tokio::select! {
         results = &mut polls => results,
@@ -67,11 +71,11 @@ pub async fn resume(resumption: Resumption, mut control: Control) -> Resumed {
             polls.await
         }
     };
-    for ((_, rows), result) in jobs.iter().zip(results) {
+    for (open, result) in jobs.iter().zip(results) {
         let recorded = match result {
-            Ok(outcomes) => resumed.record(&journal, rows, &outcomes, &session),
+            Ok(receipt) => resumed.record(&journal, open, &receipt, &session),
             Err(fault) => {
-                resumed.leave(rows.len(), fault.to_string());
+                resumed.leave(open.rows.len(), session.redact(&fault.to_string()));
                 Ok(())
             }
         };
@@ -94,12 +98,14 @@ impl Resumed {
     fn record(
         &mut self,
         journal: &Journal,
-        rows: &[u64],
-        outcomes: &[Outcome],
+        open: &OpenJob,
+        receipt: &Receipt,
         session: &Session,
     ) -> Result<(), JournalError> {
         let (mut acknowledged, mut withdrawn) = (Vec::new(), Vec::new());
-        for (row, outcome) in rows.iter().zip(outcomes) {
+        self.notices.extend(receipt.notices().iter().cloned());
+        let outcomes = open.positions.iter().map(|position| &receipt.outcomes()[*position]);
+        for (row, outcome) in open.rows.iter().zip(outcomes) {
             match outcome {
                 Outcome::Delivered => acknowledged.push(*row),
                 Outcome::Retry { reason, .. } => {
@@ -109,7 +115,7 @@ impl Resumed {
                 Outcome::Unsettled { reason } => self.leave(1, session.redact(reason)),
                 Outcome::Rejected { reason } => {
                     let reason = session.redact(reason);
-                    journal.record(&Entry::Rejected { row: *row, reason })?;
+                    journal.record(&Entry::Rejected { row: *row, reason, unclear: false })?;
                     self.rejected += 1;
                 }
             }
@@ -134,7 +140,7 @@ pub(super) async fn polled(
     session: &Session,
     job: &Job,
     rows: usize,
-) -> Result<Vec<Outcome>, Fault> {
+) -> Result<Receipt, Fault> {
     let deadline = Instant::now() + session.core.terms.common.retry.within;
     let mut pause = job.poll_after.max(SHORTEST_PAUSE);
     loop {
@@ -150,7 +156,7 @@ pub(super) async fn polled(
         match destination.settle(session, job, rows).await {
             Ok(Settlement::Running { poll_after }) => pause = poll_after.max(SHORTEST_PAUSE),
             Ok(Settlement::Done(receipt)) if receipt.outcomes().len() == rows => {
-                return Ok(receipt.into_outcomes());
+                return Ok(receipt);
             }
             Ok(Settlement::Done(receipt)) => {
                 return Err(uncovered(rows, receipt.outcomes().len()));

@@ -90,10 +90,7 @@ impl From<Quota> for Allowance {
 }
 
 impl Limiter {
-    pub(super) fn new(
-        allowances: &[Allowance],
-        endpoints: &[(&'static str, Quota)],
-    ) -> Self {
+    pub(super) fn new(allowances: &[Allowance], endpoints: &[(&'static str, Quota)]) -> Self {
         let all = allowances.iter().map(|allowance| (None, *allowance));
         let own = endpoints.iter().map(|(name, quota)| (Some(*name), Allowance::from(*quota)));
         let mut sorted: Vec<_> = all.chain(own).collect();
@@ -104,10 +101,10 @@ impl Limiter {
             .enumerate()
             .map(|(index, (endpoint, allowance))| {
                 // A permit of a longer window may wait for a shorter one before it is used.
-                let meets = |other: &Option<&str>| {
-                    endpoint.is_none() || other.is_none() || other == endpoint
+                let meets = |other: Option<&str>| {
+                    endpoint.is_none() || other.is_none() || other == *endpoint
                 };
-                let later = sorted[index + 1..].iter().filter(|(other, _)| meets(other));
+                let later = sorted[index + 1..].iter().filter(|(other, _)| meets(*other));
                 let waits = later.map(|(_, shorter)| interval(*shorter, 0.0));
                 Bucket::new(*endpoint, *allowance, waits.fold(0.0, f64::max), start)
             })
@@ -253,7 +250,8 @@ mod tests {
     async fn endpoints_have_quotas_of_their_own_below_that_of_all() {
         let second = Duration::from_secs(1);
         let all = [Allowance { limit: 10.0, per: second }];
-        let limiter = Limiter::new(&all, &[("bulk", Quota::per_second(3)), ("one", Quota::per_second(8))]);
+        let limiter =
+            Limiter::new(&all, &[("bulk", Quota::per_second(3)), ("one", Quota::per_second(8))]);
         let start = Instant::now();
         let moments = std::sync::Mutex::new(Vec::new());
         let calls = |endpoint: &'static str| {

@@ -84,7 +84,8 @@ pub type Server = fn(&Captured) -> Reply;
 impl Captured {
     /// A request as it leaves.
     pub(super) fn of(request: &Request) -> Self {
-        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text =
+            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = request.headers.iter();
         Self {
             method: request.method.to_string(),

@@ -13,9 +13,9 @@ use super::remedy::{Remedy, backoff, remedy};
 use super::session::Session;
 use super::shipment::{Held, Past, Shipment, Stream, due};
 use super::tally::{places, runs};
-use crate::destinations::{Delivery, Fault, Job, Outcome};
+use crate::destinations::{Delivery, Fault, Job, Notice, Outcome, Receipt};
 use crate::message::Message;
-use crate::outbox::{Entry, JournalError};
+use crate::outbox::{Entry, JournalError, Share};
 
 /// A batch, and what its delivery came to.
 pub(super) struct Answer {
@@ -28,7 +28,7 @@ pub(super) struct Answer {
 /// A batch that was in a job, and what the job came to.
 pub(super) struct JobEnd {
     shipment: Shipment,
-    result: Result<Vec<Outcome>, Fault>,
+    result: Result<Receipt, Fault>,
 }
 
 impl Sender {
@@ -41,7 +41,7 @@ impl Sender {
         let unclear = shipment.past.exposed || session.is_unclear();
         match result {
             Ok(Delivery::Settled(receipt)) => {
-                self.apply(shipment, receipt.into_outcomes(), unclear);
+                self.apply(shipment, receipt, unclear);
             }
             Ok(Delivery::Submitted(job)) => self.submitted(shipment, job),
             Err(fault) => {
@@ -51,7 +51,12 @@ impl Sender {
         }
     }
 
-    fn apply(&mut self, shipment: Shipment, outcomes: Vec<Outcome>, unclear: bool) {
+    fn apply(&mut self, shipment: Shipment, receipt: Receipt, unclear: bool) {
+        for Notice { count, reason } in receipt.notices() {
+            let reason = self.session.redact(reason);
+            self.tally.notice(&shipment.stream.lanes, *count, &reason);
+        }
+        let outcomes = receipt.into_outcomes();
         if outcomes.len() != shipment.batch.len() {
             let fault = uncovered(shipment.batch.len(), outcomes.len());
             return self.give_up(shipment, &fault.to_string(), true);
@@ -67,7 +72,7 @@ impl Sender {
             settled |= !matches!(outcome, Outcome::Retry { .. });
             match outcome {
                 Outcome::Delivered => self.tally.acknowledge(&message),
-                Outcome::Rejected { reason } => self.reject(&message, &reason),
+                Outcome::Rejected { reason } => self.reject(&message, &reason, unclear),
                 Outcome::Unsettled { reason } => {
                     let reason = self.session.redact(&reason);
                     self.tally.leave_unsettled(&message, &reason);
@@ -135,7 +140,8 @@ impl Sender {
                 Fault::Rejected { reason } => reason.clone(),
                 other => other.to_string(),
             };
-            return self.reject(&shipment.batch.messages()[0], &reason);
+            let unclear = unclear || shipment.past.exposed;
+            return self.reject(&shipment.batch.messages()[0], &reason, unclear);
         }
         shipment.past.exposed |= unclear;
         if self.session.core.is_stopped() || shipment.stream.is_halted() {
@@ -147,9 +153,9 @@ impl Sender {
         }
     }
 
-    fn reject(&mut self, message: &Message, reason: &str) {
+    fn reject(&mut self, message: &Message, reason: &str, unclear: bool) {
         let reason = self.session.redact(reason);
-        if let Err(error) = self.tally.reject(message, &reason) {
+        if let Err(error) = self.tally.reject(message, &reason, unclear) {
             self.halt(&broken(&error));
         }
     }
@@ -221,13 +227,24 @@ impl Sender {
         });
     }
 
-    /// The handle belongs to the journal of one lane. A job of several lanes is only followed by
-    /// this process; should it die, the rows are unsettled.
+    /// Every lane's journal gets the handle, with the positions of its own rows among the messages.
     fn record_job(&self, shipment: &Shipment, job: &Job) -> Result<(), JournalError> {
-        let [lane] = shipment.stream.lanes[..] else { return Ok(()) };
-        let rows = shipment.batch.messages().iter().flat_map(places).map(|(_, row)| row);
-        let entry = Entry::Submitted { rows: runs(rows), job: job.clone() };
-        self.tally.lanes[lane].journal.record(&entry)
+        let messages = shipment.batch.messages();
+        let shared = shipment.stream.lanes.len() > 1;
+        for lane in &shipment.stream.lanes {
+            let own = (0_u64..).zip(messages).flat_map(|(position, message)| {
+                places(message).filter(|(of, _)| of == lane).map(move |(_, row)| (position, row))
+            });
+            let (positions, rows): (Vec<u64>, Vec<u64>) = own.unzip();
+            if rows.is_empty() {
+                continue;
+            }
+            let share = Share { messages: messages.len() as u64, positions: runs(positions) };
+            let share = shared.then_some(share);
+            let entry = Entry::Submitted { rows: runs(rows), job: job.clone(), share };
+            self.tally.lanes[*lane].journal.record(&entry)?;
+        }
+        Ok(())
     }
 
     pub(super) fn job_ended(&mut self, end: Result<JobEnd, JoinError>) {
@@ -235,9 +252,9 @@ impl Sender {
             return self.halt("waiting for a job stopped unexpectedly");
         };
         match result {
-            Ok(outcomes) => {
+            Ok(receipt) => {
                 let exposed = shipment.past.exposed;
-                self.apply(shipment, outcomes, exposed);
+                self.apply(shipment, receipt, exposed);
             }
             Err(fault) => {
                 let reason = self.session.redact(&fault.to_string());

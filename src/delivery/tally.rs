@@ -3,7 +3,9 @@
 //! Rows that are settled at the same moment share one line. A row whose outcome could not be
 //! journaled is not counted as settled, so that the report and the next run say the same.
 
-use crate::destinations::Remote;
+use std::collections::BTreeMap;
+
+use crate::destinations::{Notice, Remote};
 use crate::message::Message;
 use crate::outbox::{Entry, Journal, JournalError};
 
@@ -16,6 +18,8 @@ pub(super) struct LaneTally {
     /// The last reason why rows were not settled.
     pub(super) fault: Option<String>,
     pub(super) remote: Option<Remote>,
+    /// How many messages the destination says what of, by what it says.
+    notices: BTreeMap<String, u64>,
     attempted: u64,
     acknowledged: u64,
     /// Refused by the destination.
@@ -43,6 +47,8 @@ pub struct LaneReport {
     pub fault: Option<String>,
     /// What `open` found or created.
     pub remote: Option<Remote>,
+    /// What the destination says of numbers of messages, without saying which.
+    pub notices: Vec<Notice>,
 }
 
 /// The accounts of all lanes of a destination.
@@ -61,6 +67,7 @@ impl LaneTally {
             halted: None,
             fault: None,
             remote: None,
+            notices: BTreeMap::new(),
             attempted: 0,
             acknowledged: 0,
             rejected: 0,
@@ -76,6 +83,12 @@ impl LaneTally {
         if self.halted.is_none() || self.fault.is_none() {
             self.fault = Some(reason.to_owned());
         }
+    }
+
+    /// What was noticed of the lane's messages, each reason once.
+    fn notices(&self) -> Vec<Notice> {
+        let notices = self.notices.iter();
+        notices.map(|(reason, count)| Notice { count: *count, reason: reason.clone() }).collect()
     }
 
     fn flush(&mut self) -> Result<(), JournalError> {
@@ -107,6 +120,7 @@ impl LaneTally {
             halted: self.halted.clone(),
             fault: self.fault.clone(),
             remote: self.remote.clone(),
+            notices: self.notices(),
         };
         (report.total() == self.changes).then_some(report)
     }
@@ -150,11 +164,16 @@ impl Tally {
         }
     }
 
-    /// The destination refused the message.
-    pub(super) fn reject(&mut self, message: &Message, reason: &str) -> Result<(), JournalError> {
+    /// The destination refused the message; `unclear` when an earlier try may have arrived.
+    pub(super) fn reject(
+        &mut self,
+        message: &Message,
+        reason: &str,
+        unclear: bool,
+    ) -> Result<(), JournalError> {
         for (lane, row) in places(message) {
             let lane = &mut self.lanes[lane];
-            lane.journal.record(&Entry::Rejected { row, reason: reason.to_owned() })?;
+            lane.journal.record(&Entry::Rejected { row, reason: reason.to_owned(), unclear })?;
             lane.rejected += 1;
         }
         Ok(())
@@ -164,10 +183,18 @@ impl Tally {
     pub(super) fn refuse(&mut self, message: &Message, reason: &str) -> Result<(), JournalError> {
         for (lane, row) in places(message) {
             let lane = &mut self.lanes[lane];
-            lane.journal.record(&Entry::Rejected { row, reason: reason.to_owned() })?;
+            let reason = reason.to_owned();
+            lane.journal.record(&Entry::Rejected { row, reason, unclear: false })?;
             lane.refused += 1;
         }
         Ok(())
+    }
+
+    /// What the destination says of messages of these lanes; it does not say of which lane's.
+    pub(super) fn notice(&mut self, lanes: &[usize], count: u64, reason: &str) {
+        for lane in lanes {
+            *self.lanes[*lane].notices.entry(reason.to_owned()).or_default() += count;
+        }
     }
 
     pub(super) fn halt(&mut self, lane: usize, reason: &str) {
@@ -215,6 +242,7 @@ fn unbalanced(lane: &LaneTally) -> LaneReport {
         halted: Some("the outbox holds other rows than were announced".into()),
         fault: lane.fault.clone(),
         remote: lane.remote.clone(),
+        notices: lane.notices(),
     }
 }
 

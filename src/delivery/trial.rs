@@ -35,7 +35,14 @@ pub(super) enum Next {
 
 impl Trial {
     pub(super) fn new(retry: Retry, repeatable: bool) -> Self {
-        Self { started: Instant::now(), retry, repeatable, failures: 0, exposed: false, renewals: 0 }
+        Self {
+            started: Instant::now(),
+            retry,
+            repeatable,
+            failures: 0,
+            exposed: false,
+            renewals: 0,
+        }
     }
 
     /// The latest moment at which another try may begin.

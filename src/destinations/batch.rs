@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::Fault;
 use crate::message::Message;
@@ -102,7 +102,7 @@ impl Batch {
 
 /// The canonical JSON of one message, cut from a buffer that many messages share.
 pub(crate) fn encode(message: &Message, buffer: &mut BytesMut) -> Result<Bytes, String> {
-    match serde_json::to_writer(buffer.writer(), message) {
+    match message.write(buffer) {
         Ok(()) => Ok(buffer.split().freeze()),
         Err(error) => {
             buffer.clear();

@@ -99,7 +99,10 @@ impl fmt::Debug for Configured {
 
 /// The entry of that `type` word.
 pub fn entry(kind: &str) -> Option<&'static Entry> {
-    CATALOGUE.iter().find(|entry| entry.spec.kind == kind)
+    let entries = CATALOGUE.iter();
+    #[cfg(test)]
+    let entries = entries.chain(&super::sketches::recorder::ENTRIES);
+    entries.into_iter().find(|entry| entry.spec.kind == kind)
 }
 
 /// Every `type` word, sorted.

@@ -2,7 +2,8 @@
 
 use super::fixture::{SECRET, configured, settings, told};
 use super::{
-    CATALOGUE, Common, Configured, Entry, Fault, HTTP_OPTIONS, OptionDoc, Outcome, Reader, entry, names,
+    CATALOGUE, Common, Configured, Entry, Fault, HTTP_OPTIONS, OptionDoc, Outcome, Reader, entry,
+    names,
 };
 use crate::delivery::{Reply, Session};
 use crate::finding::Finding;
@@ -234,7 +235,9 @@ async fn a_lost_reply_is_repeated_with_the_same_bytes_or_left_unsettled() {
             Ok(outcomes) => {
                 assert_eq!(outcomes, vec![Outcome::Delivered; batch.len()], "{kind}");
                 let tries = &said.captured[..4.min(said.captured.len())];
-                assert!(tries.len() < 4 || tries.windows(2).all(|pair| pair[0].body == pair[1].body));
+                assert!(
+                    tries.len() < 4 || tries.windows(2).all(|pair| pair[0].body == pair[1].body)
+                );
             }
             Err(fault) => assert!(matches!(fault, Fault::Ambiguous { .. }), "{kind}: {fault}"),
         }
@@ -247,7 +250,11 @@ async fn wrong_credentials_halt_and_a_slow_down_closes_the_gate() {
         let batch = made.several();
         let refused = made.converse(&batch, vec![Reply::status(401, "{}"); 100]).await;
         let kind = made.spec.kind;
-        assert!(matches!(refused.result, Err(Fault::Denied { .. })), "{kind}: {:?}", refused.result);
+        assert!(
+            matches!(refused.result, Err(Fault::Denied { .. })),
+            "{kind}: {:?}",
+            refused.result
+        );
         let started = tokio::time::Instant::now();
         let slow = Reply::status(429, "{}").with_header("retry-after", "7");
         let said = made.converse(&batch, vec![slow]).await;
@@ -280,7 +287,7 @@ async fn checks_change_nothing_remote() {
 }
 
 /// Destinations whose reading calls are POST requests too.
-const READS_BY_POST: &[&str] = &["kinesis"];
+const READS_BY_POST: &[&str] = &["braze", "kinesis"];
 
 #[tokio::test(start_paused = true)]
 async fn no_window_exceeds_any_quota_of_the_catalogue() {

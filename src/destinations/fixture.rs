@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Batch, CATALOGUE, Configured, Delivery, Fault, Field, FieldKind, Grain, Notice, Outcome, Receipt,
-    Remote, SERVERS, Settlement, Target, configure,
+    Batch, CATALOGUE, Configured, Delivery, Fault, Field, FieldKind, Grain, Notice, Outcome,
+    Receipt, Remote, SERVERS, Settlement, Target, configure,
 };
 use crate::delivery::{Captured, Reply, Server, Session, Terms};
 use crate::engine::{Block, FixtureRow, Shape};
@@ -200,9 +200,17 @@ impl Configured {
         add("track", Call::Track, vec![self.audience(Call::Track, MARA, Change::Entered)]);
         add("track exit", Call::Track, vec![self.audience(Call::Track, IVO, Change::Exited)]);
         let computed = [("ltv_90d", json!(812.4))];
-        add("computed", Call::Track, vec![self.message(Call::Track, MARA, Change::Changed, &computed)]);
+        add(
+            "computed",
+            Call::Track,
+            vec![self.message(Call::Track, MARA, Change::Changed, &computed)],
+        );
         let seats = [("seats_used", json!(41))];
-        add("group", Call::Group, vec![self.message(Call::Group, ACCOUNT, Change::Changed, &seats)]);
+        add(
+            "group",
+            Call::Group,
+            vec![self.message(Call::Group, ACCOUNT, Change::Changed, &seats)],
+        );
         let members = [MARA, IVO].map(|user| self.audience(Call::List, user, Change::Entered));
         add("members", Call::List, members.into());
         add("leaving", Call::List, vec![self.audience(Call::List, ZOE, Change::Exited)]);
@@ -341,9 +349,9 @@ pub fn target_of(batch: &Batch, remote: Option<Remote>) -> Target {
     };
     let fields = match shape.call {
         Call::Identify | Call::Group => {
-            first.traits().map(|(name, value)| Field { name: name.into(), kind: kind(&value) })
+            { first.traits().map(|(name, value)| Field { name: name.into(), kind: kind(&value) }) }
+                .collect()
         }
-        .collect(),
         Call::Track | Call::List => Vec::new(),
     };
     Target { kind: shape.kind, level: shape.level, call: shape.call, fields, remote, ..target() }

@@ -314,9 +314,8 @@ fn metadata(event: Event<'_>) -> Result<Map<String, Json>, Fault> {
 }
 
 fn encoded(value: &Value<'_>) -> Result<Json, Fault> {
-    serde_json::to_value(value).map_err(|error| Fault::Rejected {
-        reason: format!("a value cannot be encoded: {error}"),
-    })
+    serde_json::to_value(value)
+        .map_err(|error| Fault::Rejected { reason: format!("a value cannot be encoded: {error}") })
 }
 
 fn rejected(response: &Response) -> Outcome {

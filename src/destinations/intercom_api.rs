@@ -20,8 +20,10 @@ pub(super) const VERSION: &str = "2.16";
 
 pub(super) const ACCESS_TOKEN: OptionDoc =
     OptionDoc::required("access_token", "access token of a private app, or one given by OAuth");
-pub(super) const REGION: OptionDoc =
-    OptionDoc::optional("region", "where the workspace is hosted: \"us\" (default), \"eu\" or \"au\"");
+pub(super) const REGION: OptionDoc = OptionDoc::optional(
+    "region",
+    "where the workspace is hosted: \"us\" (default), \"eu\" or \"au\"",
+);
 pub(super) const API_VERSION: OptionDoc =
     OptionDoc::optional("api_version", "value of the `Intercom-Version` header; default \"2.16\"");
 

@@ -14,13 +14,16 @@
 //! The implementor owes: position in batch = position in request; a [`Receipt`] that covers every
 //! message; never a success that the reply does not state; a [`Fault`] named by what must happen next.
 
+mod attributes;
 mod batch;
+mod braze_api;
 #[macro_use]
 mod catalogue;
 mod fault;
 mod intercom_api;
 mod oauth;
 mod options;
+mod portions;
 mod raw;
 mod reader;
 mod spec;
@@ -52,7 +55,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { file, intercom, rudderstack, segment, webhook }
+catalogue! { braze, file, intercom, kinesis, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]

@@ -7,6 +7,9 @@
 mod options;
 mod reply;
 mod signature;
+mod token;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::header::HeaderMap;
@@ -17,7 +20,7 @@ use self::options::BatchFormat;
 use self::signature::Signature;
 use super::raw::{Envelope, Identity, enclose};
 use super::{Batch, Delivery, Destination, Fault, Remote};
-use crate::delivery::{Request, Session};
+use crate::delivery::{Grant, Request, Session};
 use crate::digest::hex;
 
 pub(super) use self::options::ENTRY;
@@ -31,6 +34,8 @@ struct Webhook {
     headers: HeaderMap,
     envelope: Option<BatchFormat>,
     signature: Option<Signature>,
+    /// How its tokens are asked for.
+    grant: Option<Arc<dyn Grant>>,
 }
 
 impl Webhook {
@@ -48,7 +53,11 @@ impl Webhook {
         for (name, value) in signed.into_iter().flatten() {
             request = request.header(&name, &value);
         }
-        Ok(request.headers(&self.headers))
+        let request = request.headers(&self.headers);
+        Ok(match &self.grant {
+            Some(grant) => request.granted(grant),
+            None => request,
+        })
     }
 }
 
@@ -74,7 +83,7 @@ impl Destination for Webhook {
 fn idempotency_key(batch: &Batch) -> String {
     let mut hash = Sha256::new();
     for message in batch.messages() {
-        hash.update(message.id().to_string());
+        hash.update(message.id().digits());
     }
     hex(&hash.finalize()[..16])
 }

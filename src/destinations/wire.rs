@@ -334,3 +334,42 @@ fn what_works_but_is_doubtful_is_warned_of() {
     let local = format!("{SEGMENT}rate_limit = 1000\nbase_url = \"http://localhost:1\"\n");
     assert!(configured(&local).unwrap().warnings.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_may_ask_for_its_tokens() {
+    let oauth = "oauth = { token_url = \"https://login.example.com/token\", client_id = \"muster\", \
+                 client_secret = \"${SECRET}\", scope = \"events\" }";
+    let made = configured(&webhook(oauth)).unwrap();
+    let token =
+        || Reply::json(&serde_json::json!({"access_token": "hush-token", "expires_in": 60}));
+    let replies = vec![token(), Reply::status(401, ""), token(), Reply::status(200, "")];
+    let said = made.converse(&batch([identify()]), replies).await;
+    assert_eq!(said.result, Ok(vec![Outcome::Delivered]));
+    let asked = &said.captured[1];
+    assert_eq!(asked.url, "https://login.example.com/token");
+    assert_eq!(
+        asked.body,
+        "grant_type=client_credentials&client_id=muster&client_secret=[secret]&scope=events"
+    );
+    assert!(!format!("{:?}", said.captured).contains("hush-"));
+}
+
+#[test]
+fn a_token_that_nothing_pays_for_is_refused() {
+    let of = |more: &str| {
+        format!("oauth = {{ token_url = \"https://login.example.com\", client_id = \"m\"{more} }}")
+    };
+    let cases =
+        ["", ", refresh_token = \"${R}\", private_key = \"${K}\"", ", private_key = \"${K}\""];
+    let findings: String = cases
+        .map(|more| told(&configured(&webhook(&of(more))).err().unwrap()))
+        .concat()
+        .lines()
+        .filter_map(|line| Some(line.split_once(" (")?.0.to_owned() + "\n"))
+        .collect();
+    assert_snapshot!(findings, @r"
+    D03 option `oauth` of destination `crm` needs `client_secret`, `refresh_token` or `private_key`, and no other of them but a `client_secret` beside a `refresh_token`
+    D03 option `oauth` of destination `crm` needs `client_secret`, `refresh_token` or `private_key`, and no other of them but a `client_secret` beside a `refresh_token`
+    D03 option `oauth` of destination `crm` holds a `private_key` that is not a private key in PEM
+    ");
+}

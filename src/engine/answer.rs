@@ -8,13 +8,14 @@ use datafusion::arrow::json::writer::LineDelimited;
 use datafusion::arrow::json::{ReaderBuilder, WriterBuilder};
 use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
+use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use serde_json::Value;
 
 use super::columns::literal;
 use super::delivered::{self, DeliveredFiles};
 use super::error::{EngineError, Result};
-use super::files;
+use super::files::{self, WriteError};
 use super::lake::{INTERNAL, Lake};
 use super::session::Session;
 use super::sql;
@@ -40,11 +41,25 @@ pub async fn answer(lake: &Lake<'_>, source: &Source, limit: Option<usize>) -> R
     }
     let session = lake.session();
     let plan = sql::plan(&session.state(), &parsed).await.map_err(failed)?;
-    let mut stream = session.execute(&plan).await.map_err(failed)?;
+    let collect = async |stream| first_rows(stream, limit).await;
+    session.execute(&plan, collect).await.map_err(|error| match error {
+        WriteError::Query(error) => match EngineError::of("the query", error) {
+            EngineError::Failed { source: error, .. } => failed(*error),
+            exhausted => exhausted,
+        },
+        disk @ WriteError::Disk(_) => disk.of("the query", &session.limits().scratch),
+    })
+}
+
+async fn first_rows(
+    mut stream: SendableRecordBatchStream,
+    limit: Option<usize>,
+) -> std::result::Result<Rows, WriteError> {
     let columns = stream.schema().fields().iter().map(|field| field.name().clone()).collect();
     let mut rows = Vec::new();
     while let Some(batch) = stream.next().await {
-        rows.extend(json_rows(&batch.map_err(failed)?).map_err(|error| failed(error.into()))?);
+        let batch = json_rows(&batch?);
+        rows.extend(batch.map_err(|error| WriteError::Query(error.into()))?);
         if limit.is_some_and(|limit| rows.len() >= limit) {
             break;
         }
@@ -164,7 +179,7 @@ pub async fn delivered_rows(
             literal(sync)
         );
         let plan = merge.plan(&sql).await.map_err(failed)?;
-        let mut stream = merge.execute(&plan).await.map_err(failed)?;
+        let mut stream = merge.stream(&plan).await.map_err(failed)?;
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(failed)?;
             let schema = batch.schema();
@@ -184,12 +199,8 @@ pub async fn standings(session: &Session, files: &DeliveredFiles) -> Result<[u64
     if delivered::register(&merge, files, &["record_key"]).await?.is_none() {
         return Ok([0; 3]);
     }
-    let failed = |error| EngineError::of("what was delivered", error);
     let sql = "SELECT count(*) FILTER (WHERE present), count(*) FILTER (WHERE standing = 'rejected'), \
                count(*) FILTER (WHERE present IS NULL) FROM delivered";
-    let plan = merge.plan(sql).await.map_err(failed)?;
-    let stream = merge.execute(&plan).await.map_err(failed)?;
-    let batches = datafusion::physical_plan::common::collect(stream).await.map_err(failed)?;
-    let counts = super::columns::first_row_counts(&batches);
+    let counts = merge.counts("what was delivered", sql).await?;
     Ok([counts[0], counts[1], counts[2]])
 }

@@ -10,6 +10,7 @@ use arrow::datatypes as types;
 use arrow::datatypes::{DataType, TimeUnit};
 use thiserror::Error;
 
+use super::wording::Wording;
 use crate::project::ModelKind;
 use crate::record::{Call, Change, Level, Value};
 
@@ -36,10 +37,22 @@ pub struct Shape {
     pub profile: Vec<(String, String)>,
 }
 
+impl Shape {
+    /// The event name of a `track` message.
+    pub fn event(&self, is_member: bool) -> &str {
+        match (self.kind, is_member) {
+            (ModelKind::Trait, _) => &self.event,
+            (ModelKind::Audience, true) => "Audience Entered",
+            (ModelKind::Audience, false) => "Audience Exited",
+        }
+    }
+}
+
 /// A run of consecutive rows of one sync's sealed changes.
 #[derive(Debug)]
 pub struct Block {
     shape: Arc<Shape>,
+    wording: Wording,
     first_row: u64,
     changes: Vec<Change>,
     keys: StringArray,
@@ -114,12 +127,18 @@ impl Block {
             sent,
             identifiers,
             profile,
+            wording: Wording::of(&shape),
             shape,
         })
     }
 
     pub fn shape(&self) -> &Arc<Shape> {
         &self.shape
+    }
+
+    /// The pieces of JSON that all messages of this block share.
+    pub fn wording(&self) -> &Wording {
+        &self.wording
     }
 
     pub fn len(&self) -> usize {
@@ -177,12 +196,14 @@ impl Block {
 
     /// Profile columns that enrich the message: `(name, value)`, NULLs left out.
     pub fn profile(&self, row: usize) -> impl Iterator<Item = (&str, Value<'_>)> {
-        self.shape
-            .profile
-            .iter()
-            .zip(&self.profile)
-            .map(move |((_, name), column)| (name.as_str(), column.value(row)))
-            .filter(|(_, value)| !value.is_null())
+        self.profile_values(row)
+            .map(|(position, value)| (self.shape.profile[position].1.as_str(), value))
+    }
+
+    /// The same, by the position of the column in the shape.
+    pub fn profile_values(&self, row: usize) -> impl Iterator<Item = (usize, Value<'_>)> {
+        let values = self.profile.iter().map(move |column| column.value(row)).enumerate();
+        values.filter(|(_, value)| !value.is_null())
     }
 }
 
@@ -344,6 +365,7 @@ impl Block {
             profile: (0..shape.profile.len())
                 .map(|index| Column::Text(text(&|row| row.profile[index].clone())))
                 .collect(),
+            wording: Wording::of(&shape),
             shape,
         }
     }

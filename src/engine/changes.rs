@@ -19,7 +19,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest, Sha256};
 
 use super::block::{Block, Shape, changes_schema_version};
-use super::error::{EngineError, Result};
+use super::columns::column;
+
 use super::files::{WriteError, Writer};
 use crate::record::Change;
 
@@ -42,8 +43,8 @@ pub struct Labelling<'a> {
     pub retry_rejected: bool,
 }
 
-/// A file of changes that is complete but not sealed.
-#[derive(Debug, Clone)]
+/// A file of changes that is complete but not sealed; no file when there are none to look for.
+#[derive(Debug, Clone, Default)]
 pub struct Changes {
     pub path: PathBuf,
     /// Rows in the file, silent ones included.
@@ -85,30 +86,27 @@ pub async fn write_changes(
     path: &Path,
     mut stream: SendableRecordBatchStream,
     labelling: &Labelling<'_>,
-) -> Result<Changes> {
-    let what = format!("the difference of `{}`", labelling.sync);
-    let labeller = Labeller::new(&stream.schema(), labelling)
-        .map_err(|error| EngineError::of(&*what, error.into()))?;
+) -> std::result::Result<Changes, WriteError> {
+    let labeller = Labeller::new(&stream.schema(), labelling).map_err(arrow)?;
     let metadata = BTreeMap::from([
         ("muster.format", changes_schema_version().to_owned()),
         ("muster.sync", labelling.sync.to_owned()),
         ("muster.run", labelling.run.to_owned()),
     ]);
-    let broken = |error: WriteError| error.of(&what, path);
-    let mut writer =
-        Writer::create(path, Arc::clone(&labeller.schema), &metadata).map_err(broken)?;
+    let mut writer = Writer::create(path, Arc::clone(&labeller.schema), &metadata)?;
     let mut counts = ChangeCounts::default();
     while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|error| EngineError::of(&*what, error))?;
-        let labelled = labeller
-            .label(&batch, &mut counts)
-            .map_err(|error| EngineError::of(&*what, error.into()))?;
-        if let Some(labelled) = labelled {
-            writer.write(&labelled).map_err(broken)?;
+        let batch = batch.map_err(WriteError::Query)?;
+        if let Some(labelled) = labeller.label(&batch, &mut counts).map_err(arrow)? {
+            writer.write(&labelled)?;
         }
     }
-    let rows = writer.finish().map_err(broken)?;
+    let rows = writer.finish()?;
     Ok(Changes { path: path.to_owned(), rows, counts })
+}
+
+fn arrow(error: datafusion::arrow::error::ArrowError) -> WriteError {
+    WriteError::Query(error.into())
 }
 
 type ArrowResult<T> = std::result::Result<T, datafusion::arrow::error::ArrowError>;
@@ -267,31 +265,6 @@ impl Columns {
             retry_at: number("retry_at")?,
         })
     }
-}
-
-fn column(batch: &RecordBatch, name: &str) -> ArrowResult<ArrayRef> {
-    batch.column_by_name(name).cloned().ok_or_else(|| {
-        datafusion::arrow::error::ArrowError::SchemaError(format!("no column `{name}`"))
-    })
-}
-
-/// How many rows of sealed changes leave as messages.
-pub fn sent_rows(path: &Path) -> Result<u64> {
-    let failed = |source: BlocksError| EngineError::Read { path: path.to_owned(), source };
-    let count = || -> std::result::Result<u64, BlocksError> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path)?)?;
-        let fields = builder.schema().fields().iter().enumerate();
-        let roots = fields.filter(|(_, field)| field.name() == "change").map(|(index, _)| index);
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
-        let mut sent = 0;
-        for batch in builder.with_projection(mask).build()? {
-            let words = cast(batch?.column(0), &DataType::Utf8)?;
-            let changes = words.as_string::<i32>().iter().flatten().filter_map(Change::parse);
-            sent += changes.filter(|change| change.is_sent()).count() as u64;
-        }
-        Ok(sent)
-    };
-    count().map_err(failed)
 }
 
 /// What can go wrong while reading sealed changes.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::common::{DFSchema, Dependency};
 
@@ -145,6 +145,16 @@ pub fn quoted(name: &str) -> String {
 /// A text, quoted for SQL.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A column that must be there.
+pub fn column(
+    batch: &RecordBatch,
+    name: &str,
+) -> std::result::Result<ArrayRef, datafusion::arrow::error::ArrowError> {
+    batch.column_by_name(name).cloned().ok_or_else(|| {
+        datafusion::arrow::error::ArrowError::SchemaError(format!("no column `{name}`"))
+    })
 }
 
 /// The whole numbers of the first row; missing and NULL ones are 0.

@@ -1,7 +1,6 @@
 //! One sync from desired records to changes: computes what is wanted, compares it with what was
 //! delivered, and writes what differs.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -17,9 +16,10 @@ use super::delivered::{self, DeliveredFiles};
 use super::difference::{Difference, Reading};
 use super::error::{EngineError, Result};
 use super::files;
+use super::invalid::{self, Invalid};
 use super::lake::{IDENTIFIERS, INTERNAL, Lake, MEMBERS, PROFILES, SUPPRESSED};
 use super::records::{Records, normaliser};
-use super::session::{Session, ran_out_of_memory};
+use super::session::Session;
 use crate::destinations::{Grain, MatchField};
 
 /// One sync to compare.
@@ -41,7 +41,7 @@ pub struct Compared {
     pub changes: Changes,
     /// Records the SQL asks for, invalid ones left out.
     pub desired: u64,
-    pub invalid: u64,
+    pub invalid: Invalid,
     pub suppressed: u64,
     /// Shared identifiers whose owners disagree.
     pub conflicts: u64,
@@ -80,23 +80,9 @@ async fn emails(lake: &Lake<'_>) -> Result<()> {
          AND trim(CAST(value AS VARCHAR)) <> '' GROUP BY 1, 2"
     );
     let path = session.scratch("emails.parquet");
-    write_query(session, "`identifiers`", &sql, &path).await?;
+    session.write("`identifiers`", &sql, &path).await?;
     let table = files::table(session, &path, &[]).await?;
     session.register(TableReference::partial(INTERNAL, "emails"), table).map_err(failed)
-}
-
-/// Runs Muster's own SQL into a file, with joins that spill once memory ran out.
-async fn write_query(session: &Session, what: &str, sql: &str, path: &Path) -> Result<u64> {
-    let failed = |error| EngineError::of(what, error);
-    let plan = session.plan(sql).await.map_err(failed)?;
-    let stream = session.execute(&plan).await.map_err(failed)?;
-    match files::write_stream(path, stream).await {
-        Err(files::WriteError::Query(error)) if ran_out_of_memory(&error) => {
-            let stream = session.execute_spilling(&plan).await.map_err(failed)?;
-            files::write_stream(path, stream).await.map_err(|error| error.of(what, path))
-        }
-        other => other.map_err(|error| error.of(what, path)),
-    }
 }
 
 /// Compares one sync; the changes are written to the scratch folder, not sealed.
@@ -107,22 +93,16 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let what = format!("the records of `{}`", records.sync);
     let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
     let desired_sql = records.desired_sql();
-    let rows = write_query(session, &what, &desired_sql, &desired_path).await?;
-    let beside = [records.suppressed_sql(), records.conflicts_sql(), records.without_email_sql()];
-    let [suppressed, conflicts, without] = counts(lake, &what, beside).await?;
+    let rows = session.write(&what, &desired_sql, &desired_path).await?;
+    let beside = [records.suppressed_sql(), records.conflicts_sql()];
+    let [suppressed, conflicts] = counts(lake, &what, beside).await?;
+    let invalid = invalid::list(lake, records, &desired_path, &what).await?;
     let merge = session.ordered();
     let failed = |error| EngineError::of(&*what, error);
     let orders = records.orders();
     let desired = files::table(&merge, &desired_path, &orders).await?;
     merge.register("desired", desired).map_err(failed)?;
     let schema = delivered::register(&merge, comparison.delivered, &orders).await?;
-    let sql = "SELECT count(*) FROM desired WHERE invalid IS NOT NULL";
-    let invalid = one(&merge, &what, sql).await?;
-    let mut before = 0;
-    if schema.is_some() {
-        let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
-        before = one(&merge, &what, sql).await?;
-    }
     let difference = Difference {
         records,
         reading: comparison.reading,
@@ -131,24 +111,26 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     };
     let differing = difference.differing();
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
+    let mut differ = rows;
     if let Some(sql) = &differing {
-        write_query(&merge, &what, sql, &differing_path).await?;
+        differ = merge.write(&what, sql, &differing_path).await?;
         let table = files::table(&merge, &differing_path, &orders).await?;
         merge.register("differing", table).map_err(failed)?;
     }
+    // Without a difference whatever is wanted is there, and nothing needs a label.
+    let (mut before, mut changes) = (rows - invalid.desired, Changes::default());
     let labels = difference.labels();
-    let plan = merge.plan(&labels).await.map_err(failed)?;
-    let stream = merge.execute(&plan).await.map_err(failed)?;
-    let labelling = comparison.labelling();
-    let path = session.scratch(&format!("{}.changes.parquet", records.sync));
-    let changes = write_changes(&path, stream, &labelling).await?;
+    if differ > 0 || schema.is_none() {
+        before = count_before(&merge, &what, schema.is_some()).await?;
+        changes = label(&merge, &labels, comparison, &what).await?;
+    }
     for path in [&desired_path, &differing_path] {
         drop(std::fs::remove_file(path));
     }
     Ok(Compared {
         changes,
-        desired: rows - invalid,
-        invalid: invalid + without,
+        desired: rows - invalid.desired,
+        invalid,
         suppressed,
         conflicts,
         before,
@@ -157,6 +139,29 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
             differing.as_deref().unwrap_or("SELECT * FROM desired")
         ),
     })
+}
+
+/// Records the destination has, or may have.
+async fn count_before(merge: &Session, what: &str, known: bool) -> Result<u64> {
+    if !known {
+        return Ok(0);
+    }
+    let sql = "SELECT count(*) FROM delivered WHERE present IS DISTINCT FROM FALSE";
+    Ok(merge.counts(what, sql).await?[0])
+}
+
+/// What became of every record that differs, into a file of changes.
+async fn label(
+    merge: &Session,
+    labels: &str,
+    comparison: &Comparison<'_>,
+    what: &str,
+) -> Result<Changes> {
+    let plan = merge.plan(labels).await.map_err(|error| EngineError::of(what, error))?;
+    let labelling = comparison.labelling();
+    let path = merge.scratch(&format!("{}.changes.parquet", comparison.records.sync));
+    let write = async |stream| write_changes(&path, stream, &labelling).await;
+    merge.execute(&plan, write).await.map_err(|error| error.of(what, &path))
 }
 
 impl Comparison<'_> {
@@ -172,22 +177,14 @@ impl Comparison<'_> {
 }
 
 /// What each query counts; 0 where there is none.
-async fn counts(lake: &Lake<'_>, what: &str, queries: [Option<String>; 3]) -> Result<[u64; 3]> {
-    let mut counts = [0; 3];
+async fn counts(lake: &Lake<'_>, what: &str, queries: [Option<String>; 2]) -> Result<[u64; 2]> {
+    let mut counts = [0; 2];
     for (count, sql) in counts.iter_mut().zip(queries) {
         if let Some(sql) = sql {
-            *count = lake.counts(what, &sql).await?[0];
+            *count = lake.session().counts(what, &sql).await?[0];
         }
     }
     Ok(counts)
-}
-
-async fn one(session: &Session, what: &str, sql: &str) -> Result<u64> {
-    let failed = |error| EngineError::of(what, error);
-    let plan = session.plan(sql).await.map_err(failed)?;
-    let stream = session.execute(&plan).await.map_err(failed)?;
-    let batches = datafusion::physical_plan::common::collect(stream).await.map_err(failed)?;
-    Ok(super::columns::first_row_counts(&batches)[0])
 }
 
 /// The physical plans of a sync's difference.
@@ -195,7 +192,7 @@ async fn one(session: &Session, what: &str, sql: &str) -> Result<u64> {
 pub(super) async fn explain(
     session: &Session,
     records: &Records,
-    desired: &Path,
+    desired: &std::path::Path,
     files: &DeliveredFiles,
 ) -> Result<[String; 2]> {
     let merge = session.ordered();
@@ -213,7 +210,7 @@ pub(super) async fn explain(
     let sql = difference.differing().unwrap_or_default();
     let plan = merge.explain(&sql).await.map_err(failed)?;
     let path = session.scratch("differing.parquet");
-    write_query(&merge, "the difference", &sql, &path).await?;
+    merge.write("the difference", &sql, &path).await?;
     let table = files::table(&merge, &path, &orders).await?;
     merge.register("differing", table).map_err(failed)?;
     Ok([plan, merge.explain(&difference.labels()).await.map_err(failed)?])

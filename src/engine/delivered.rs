@@ -1,8 +1,7 @@
-//! What was delivered: one file per sync, sorted by record key. And folding: what a run's journal says,
-//! turned into a file of state rows and merged into it.
+//! What was delivered: a base and deltas, sorted by record key. And folding: what a run's journal says,
+//! turned into a delta; now and then all of them are compacted into a new base.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,11 +11,13 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{cast, filter_record_batch, kernels::zip::zip};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::columns::quoted;
+use super::columns::column;
 use super::error::{EngineError, Result};
 use super::files::{self, Writer};
+use super::layers::Layers;
 use super::session::Session;
 use crate::outbox::{Replay, RowState};
 use crate::record::Change;
@@ -24,8 +25,10 @@ use crate::record::Change;
 /// Where what one sync delivered lies.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveredFiles {
-    /// `None`: nothing was ever delivered.
+    /// `None`: nothing was ever delivered, or only deltas were written so far.
     pub base: Option<PathBuf>,
+    /// What changed since, one file per run, the oldest first.
+    pub deltas: Vec<PathBuf>,
     /// The latest run did not get everything through.
     pub uneven: bool,
 }
@@ -40,37 +43,22 @@ pub async fn register(
     files: &DeliveredFiles,
     orders: &[&str],
 ) -> Result<Option<SchemaRef>> {
-    let Some(base) = &files.base else { return Ok(None) };
-    let table = files::table(session, base, orders).await?;
+    let mut layers = Vec::new();
+    for path in files.base.iter().chain(&files.deltas) {
+        layers.push(files::table(session, path, orders).await?);
+    }
+    let table: Arc<dyn TableProvider> = match (layers.as_slice(), files.deltas.is_empty()) {
+        ([base], true) => Arc::clone(base),
+        _ => match Layers::new(layers, orders) {
+            Some(layers) => Arc::new(layers),
+            None => return Ok(None),
+        },
+    };
     let schema = table.schema();
     session
         .register("delivered", table)
         .map_err(|error| EngineError::of("reading what was delivered", error))?;
     Ok(Some(schema))
-}
-
-/// `SELECT … FROM table` in the columns of `target`; columns the table lacks are NULL.
-fn select(table: &str, schema: &SchemaRef, target: &Schema) -> String {
-    let mut sql = String::from("SELECT ");
-    for (index, field) in target.fields().iter().enumerate() {
-        let name = quoted(field.name());
-        let comma = if index == 0 { "" } else { ", " };
-        let _ = match schema.field_with_name(field.name()) {
-            Ok(own) if own.data_type() == field.data_type() => write!(sql, "{comma}{name}"),
-            Ok(_) => write!(
-                sql,
-                "{comma}arrow_try_cast({name}, '{}') AS {name}",
-                field.data_type().to_string().replace('\'', "''")
-            ),
-            Err(_) => write!(
-                sql,
-                "{comma}arrow_cast(NULL, '{}') AS {name}",
-                field.data_type().to_string().replace('\'', "''")
-            ),
-        };
-    }
-    let _ = write!(sql, " FROM {table}");
-    sql
 }
 
 /// What folding needs beside the changes.
@@ -86,14 +74,28 @@ const FIRST_PAUSE_HOURS: i64 = 1;
 /// The longest pause.
 const LONGEST_PAUSE_HOURS: i64 = 24 * 7;
 
-/// Turns sealed changes and their journal into a sorted file of state rows (`removed` marks
-/// tombstones). The same input always gives the same file. How many rows it holds.
-pub fn fold(changes: &Path, folding: &Folding<'_>, into: &Path) -> Result<u64> {
+/// A delta that is complete but not part of the state yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Folded {
+    /// Rows in the delta, tombstones included; no file without any.
+    pub rows: u64,
+    /// Rows of the changes that were to leave as messages.
+    pub sent: u64,
+}
+
+/// Turns sealed changes and their journal into a delta: a sorted file of state rows (`removed` marks
+/// tombstones). The same input always gives the same file.
+pub fn fold(
+    changes: &Path,
+    folding: &Folding<'_>,
+    into: &Path,
+    metadata: &BTreeMap<&str, String>,
+) -> Result<Folded> {
     let read = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Read {
         path: changes.to_owned(),
         source,
     };
-    let waiting = waiting_retirements(changes, folding.replay).map_err(read)?;
+    let survey = Survey::of(changes, folding.replay).map_err(read)?;
     let file = std::fs::File::open(changes).map_err(|error| read(Box::new(error)))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.with_batch_size(8192).build())
@@ -102,63 +104,70 @@ pub fn fold(changes: &Path, folding: &Folding<'_>, into: &Path) -> Result<u64> {
     let mut first_row = 0;
     for batch in reader {
         let batch = batch.map_err(|error| read(Box::new(error)))?;
-        let folded = fold_batch(&batch, first_row, folding, &waiting)
+        let folded = fold_batch(&batch, first_row, folding, &survey.waiting)
             .map_err(|error| read(Box::new(error)))?;
         first_row += batch.num_rows() as u64;
+        if folded.num_rows() == 0 {
+            continue;
+        }
         let open = match &mut writer {
             Some(writer) => writer,
             None => writer.insert(
-                Writer::create(into, folded.schema(), &BTreeMap::new())
+                Writer::create(into, folded.schema(), metadata)
                     .map_err(|error| error.of("folding", into))?,
             ),
         };
         open.write(&folded).map_err(|error| error.of("folding", into))?;
     }
-    match writer {
-        Some(writer) => writer.finish().map_err(|error| error.of("folding", into)),
-        None => Ok(0),
-    }
+    let rows = match writer {
+        Some(writer) => writer.finish().map_err(|error| error.of("folding", into))?,
+        None => 0,
+    };
+    Ok(Folded { rows, sent: survey.sent })
 }
 
-/// Row numbers of retirements that have to wait, because another record of the same subject has not
-/// arrived yet: until then the retired one is all the destination knows the subject by.
-fn waiting_retirements(
-    changes: &Path,
-    replay: &Replay,
-) -> std::result::Result<Vec<u64>, Box<dyn std::error::Error + Send + Sync>> {
-    let file = std::fs::File::open(changes)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let names = ["subject", "change"];
-    let fields = builder.schema().fields().iter().enumerate();
-    let roots = fields.filter(|(_, field)| names.contains(&field.name().as_str()));
-    let roots: Vec<usize> = roots.map(|(index, _)| index).collect();
-    let mask = parquet::arrow::ProjectionMask::roots(builder.parquet_schema(), roots);
-    let reader = builder.with_projection(mask).build()?;
-    let (mut waiting, mut group) = (Vec::new(), Group::default());
-    let mut row = 0;
-    for batch in reader {
-        let batch = batch?;
-        let subjects = batch.column(0).as_string::<i32>();
-        let changes = batch.column(1).as_string::<i32>();
-        for index in 0..batch.num_rows() {
-            if group.subject != subjects.value(index) {
-                group.close(&mut waiting, subjects.value(index));
-            }
-            match Change::parse(changes.value(index)) {
-                Some(Change::Retired) => group.retired.push(row),
-                Some(Change::Held) => group.unsettled = true,
-                Some(change)
-                    if change.is_sent() && state_of(replay, row) != RowState::Acknowledged =>
-                {
-                    group.unsettled = true;
+/// What has to be known of all changes before the first is folded.
+#[derive(Default)]
+struct Survey {
+    /// Row numbers of retirements that have to wait, because another record of the same subject has
+    /// not arrived yet: until then the retired one is all the destination knows the subject by.
+    waiting: Vec<u64>,
+    sent: u64,
+}
+
+impl Survey {
+    fn of(
+        changes: &Path,
+        replay: &Replay,
+    ) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let file = std::fs::File::open(changes)?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        let names = ["subject", "change"];
+        let fields = builder.schema().fields().iter().enumerate();
+        let roots = fields.filter(|(_, field)| names.contains(&field.name().as_str()));
+        let roots: Vec<usize> = roots.map(|(index, _)| index).collect();
+        let mask = parquet::arrow::ProjectionMask::roots(builder.parquet_schema(), roots);
+        let reader = builder.with_projection(mask).build()?;
+        let (mut survey, mut group) = (Self::default(), Group::default());
+        let mut row = 0;
+        for batch in reader {
+            let batch = batch?;
+            let subjects = batch.column(0).as_string::<i32>();
+            let changes = batch.column(1).as_string::<i32>();
+            for index in 0..batch.num_rows() {
+                if group.subject != subjects.value(index) {
+                    group.close(&mut survey.waiting, subjects.value(index));
                 }
-                _ => {}
+                if let Some(change) = Change::parse(changes.value(index)) {
+                    survey.sent += u64::from(change.is_sent());
+                    group.add(change, row, replay);
+                }
+                row += 1;
             }
-            row += 1;
         }
+        group.close(&mut survey.waiting, "");
+        Ok(survey)
     }
-    group.close(&mut waiting, "");
-    Ok(waiting)
 }
 
 /// The rows of one subject.
@@ -170,6 +179,16 @@ struct Group {
 }
 
 impl Group {
+    fn add(&mut self, change: Change, row: u64, replay: &Replay) {
+        let arrived = || state_of(replay, row) == RowState::Acknowledged;
+        match change {
+            Change::Retired => self.retired.push(row),
+            Change::Held => self.unsettled = true,
+            change if change.is_sent() && !arrived() => self.unsettled = true,
+            _ => {}
+        }
+    }
+
     fn close(&mut self, waiting: &mut Vec<u64>, next: &str) {
         if self.unsettled {
             waiting.append(&mut self.retired);
@@ -193,15 +212,18 @@ enum Effect {
     Deliver,
     Unsettle,
     Reject,
+    /// Refused, but an earlier try may have arrived.
+    Doubt,
     Withdraw,
 }
 
-fn effect(change: Change, state: RowState) -> Effect {
+fn effect(change: Change, state: RowState, unclear: bool) -> Effect {
     match (change, state) {
         (Change::Held, _) => Effect::Nothing,
         (Change::Retired, _) | (Change::Exited, RowState::Acknowledged) => Effect::Remove,
         (Change::Adopted, _) | (_, RowState::Acknowledged) => Effect::Deliver,
         (_, RowState::Unsettled) => Effect::Unsettle,
+        (_, RowState::Rejected) if unclear => Effect::Doubt,
         (_, RowState::Rejected) => Effect::Reject,
         (_, RowState::Withdrawn) => Effect::Withdraw,
         (_, RowState::Pending) => Effect::Nothing,
@@ -216,7 +238,7 @@ fn fold_batch(
     folding: &Folding<'_>,
     waiting: &[u64],
 ) -> ArrowResult<RecordBatch> {
-    let changes = cast(&named(batch, "change")?, &DataType::Utf8)?;
+    let changes = cast(&column(batch, "change")?, &DataType::Utf8)?;
     let changes = changes.as_string::<i32>();
     let parsed: Vec<Change> = changes
         .iter()
@@ -226,9 +248,13 @@ fn fold_batch(
     let effects: Vec<Effect> = parsed
         .iter()
         .enumerate()
-        .map(|(row, change)| match waiting.binary_search(&row_number(row)) {
-            Ok(_) => Effect::Nothing,
-            Err(_) => effect(*change, state_of(folding.replay, row_number(row))),
+        .map(|(row, change)| {
+            let row = row_number(row);
+            if waiting.binary_search(&row).is_ok() {
+                return Effect::Nothing;
+            }
+            let unclear = folding.replay.unclear.contains(&row);
+            effect(*change, state_of(folding.replay, row), unclear)
         })
         .collect();
     let is = |wanted: Effect| -> BooleanArray {
@@ -239,7 +265,7 @@ fn fold_batch(
         .iter()
         .zip(&parsed)
         .map(|(effect, change)| {
-            let arrived = matches!(effect, Effect::Deliver | Effect::Unsettle);
+            let arrived = matches!(effect, Effect::Deliver | Effect::Unsettle | Effect::Doubt);
             Some(arrived && *change != Change::Exited)
         })
         .collect();
@@ -251,8 +277,8 @@ fn fold_batch(
             || name.starts_with("id.")
         {
             arrays.push(Arc::clone(batch.column(index)));
-        } else if let Some(column) = name.strip_prefix("value.") {
-            let before = named(batch, &format!("before.{column}"))?;
+        } else if let Some(value) = name.strip_prefix("value.") {
+            let before = column(batch, &format!("before.{value}"))?;
             arrays.push(zip(&newest, batch.column(index), &before)?);
         } else {
             continue;
@@ -292,26 +318,26 @@ impl Standing {
     ) -> ArrowResult<Self> {
         let number = |name: &str| {
             Ok::<_, datafusion::arrow::error::ArrowError>(
-                cast(&named(batch, name)?, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
+                cast(&column(batch, name)?, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
             )
         };
-        let origins = cast(&named(batch, "origin")?, &DataType::Utf8)?;
+        let origins = cast(&column(batch, "origin")?, &DataType::Utf8)?;
         let origins = origins.as_string::<i32>();
-        let present = named(batch, "present")?;
+        let present = column(batch, "present")?;
         let present = present.as_boolean();
         let (prints, refusals, since) =
             (number("fingerprint")?, number("refusals")?, number("refused_at")?);
         let mut all = Self::empty(effects.len());
         for (row, effect) in effects.iter().enumerate() {
-            let tried = matches!(effect, Effect::Unsettle | Effect::Reject | Effect::Withdraw);
+            let tried = !matches!(effect, Effect::Nothing | Effect::Remove | Effect::Deliver);
             all.word.push(match effect {
                 Effect::Unsettle => "unsettled",
-                Effect::Reject => "rejected",
+                Effect::Reject | Effect::Doubt => "rejected",
                 Effect::Withdraw => "withdrawn",
                 _ => "delivered",
             });
             all.present.push(match effect {
-                Effect::Unsettle => None,
+                Effect::Unsettle | Effect::Doubt => None,
                 Effect::Reject | Effect::Withdraw => {
                     present.is_valid(row).then(|| present.value(row))
                 }
@@ -319,7 +345,7 @@ impl Standing {
             });
             all.origin.push(tried.then(|| origins.value(row).to_owned()));
             all.fingerprint.push(tried.then(|| prints.value(row)));
-            let refused = *effect == Effect::Reject;
+            let refused = matches!(effect, Effect::Reject | Effect::Doubt);
             let earlier = if refusals.is_valid(row) { refusals.value(row) } else { 0 };
             let now = folding.now.timestamp_micros();
             let first = if since.is_valid(row) { since.value(row) } else { now };
@@ -369,41 +395,21 @@ fn pause(earlier: i64) -> i64 {
     TimeDelta::hours(doubled.min(LONGEST_PAUSE_HOURS)).num_microseconds().unwrap_or(i64::MAX)
 }
 
-fn named(batch: &RecordBatch, name: &str) -> ArrowResult<ArrayRef> {
-    batch.column_by_name(name).cloned().ok_or_else(|| {
-        datafusion::arrow::error::ArrowError::SchemaError(format!("no column `{name}`"))
-    })
-}
-
-/// Merges a fresh fold into what was delivered before: one file, sorted by record key. How many rows
-/// it holds.
-pub async fn merge(
+/// Merges all layers into one file, sorted by record key. How many rows it holds.
+pub async fn compact(
     session: &Session,
     files: &DeliveredFiles,
-    fresh: &Path,
     into: &Path,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<u64> {
     let failed = |error| EngineError::of("folding what was delivered", error);
-    let orders = ["record_key"];
-    let table = files::table(session, fresh, &orders).await?;
-    let newest = table.schema();
-    session.register("fresh", table).map_err(failed)?;
-    let kept = newest.fields().iter().filter(|field| field.name() != "removed").cloned();
-    let target = Schema::new(kept.collect::<Vec<_>>());
-    let mut sql = format!("{} AS t WHERE NOT t.removed", select("fresh", &newest, &target));
-    if let Some(base) = &files.base {
-        let table = files::table(session, base, &orders).await?;
-        let untouched = select("base", &table.schema(), &target);
-        session.register("base", table).map_err(failed)?;
-        sql = format!(
-            "SELECT * FROM (\n{untouched} AS t LEFT ANTI JOIN fresh AS f ON t.record_key = f.record_key\n\
-             UNION ALL\n{sql}\n)"
-        );
+    let ordered = session.ordered();
+    if register(&ordered, files, &["record_key"]).await?.is_none() {
+        return Ok(0);
     }
-    sql += "\nORDER BY record_key ASC NULLS FIRST";
-    let plan = session.plan(&sql).await.map_err(failed)?;
-    let stream = session.execute(&plan).await.map_err(failed)?;
-    let rows = files::write_stream_with(into, stream, metadata).await;
+    let sql = "SELECT * FROM delivered ORDER BY record_key ASC NULLS FIRST";
+    let plan = ordered.plan(sql).await.map_err(failed)?;
+    let write = async |stream| files::write_stream_with(into, stream, metadata).await;
+    let rows = ordered.execute(&plan, write).await;
     rows.map_err(|error| error.of("folding what was delivered", into))
 }

@@ -59,8 +59,8 @@ impl EngineError {
     pub fn finding(&self) -> Finding {
         match self {
             Self::Finding(finding) => (**finding).clone(),
-            Self::Exhausted { detail, .. } => Finding::error("E02", self.to_string())
-                .note(first_line(detail))
+            Self::Exhausted { detail, .. } => wanted(detail)
+                .fold(Finding::error("E02", self.to_string()), Finding::note)
                 .hint("raise `memory_limit` in `[project]`, or make the query smaller"),
             Self::Failed { source, .. } => {
                 Finding::error("E01", self.to_string()).note(first_line(&plain(source)))
@@ -73,6 +73,13 @@ impl EngineError {
                 .hint("restore the file, or remove it if it can be made again"),
         }
     }
+}
+
+/// Who wanted how much, and who held most.
+fn wanted(detail: &str) -> impl Iterator<Item = String> {
+    let lines = detail.lines().map(|line| line.trim().trim_start_matches("Error: "));
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("Additional allocation"));
+    lines.map(|line| line.trim_end_matches([',', '.']).to_owned())
 }
 
 /// DataFusion's message without its chain of wrappers and without a backtrace.

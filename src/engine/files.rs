@@ -74,6 +74,12 @@ impl Writer {
     }
 }
 
+impl From<DataFusionError> for WriteError {
+    fn from(error: DataFusionError) -> Self {
+        Self::Query(error)
+    }
+}
+
 fn disk(error: impl std::error::Error + Send + Sync + 'static) -> WriteError {
     WriteError::Disk(Box::new(error))
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::TableReference;
 use datafusion::datasource::empty::EmptyTable;
@@ -14,7 +14,8 @@ use datafusion::prelude::SQLOptions;
 use super::columns::{self, ModelColumn};
 use super::error::{EngineError, Result};
 use super::files;
-use super::session::{Limits, Session, ran_out_of_memory};
+use super::fingerprint::is_steady;
+use super::session::{Limits, Session};
 use super::sql::{self, Parsed, Reference};
 use super::tables::Tables;
 use crate::finding::{Finding, Source};
@@ -33,6 +34,16 @@ pub struct Lake<'a> {
     order: Vec<String>,
     /// Columns of `profiles` beside its key.
     profile_columns: Vec<String>,
+    /// Queries that say the same whenever they run, by the names of `parsed`.
+    steady: BTreeSet<String>,
+}
+
+/// One query that a model's records depend on.
+pub struct Dependency<'a> {
+    pub name: String,
+    pub source: &'a Source,
+    /// Tables of the lake it selects from.
+    pub tables: BTreeSet<String>,
 }
 
 /// What is known of a model before it is computed.
@@ -82,6 +93,7 @@ impl<'a> Lake<'a> {
             models: BTreeMap::new(),
             order: Vec::new(),
             profile_columns: Vec::new(),
+            steady: BTreeSet::new(),
         })
     }
 
@@ -120,6 +132,27 @@ impl<'a> Lake<'a> {
             }
         }
         self.order.iter().filter(|key| wanted.contains(*key)).cloned().collect()
+    }
+
+    /// The model's query, those of the models it selects from, and the auxiliary ones. `None` when one
+    /// of them reads the clock or chance, or is not understood.
+    pub fn queries_of(&self, model: &str) -> Option<Vec<Dependency<'a>>> {
+        let models = self.closure(&BTreeSet::from([model.to_owned()])).into_iter();
+        let project = self.project;
+        let models = models.map(|key| {
+            let query = project.model(&key).map(|model| &model.query);
+            (key, query)
+        });
+        let auxiliary = self.auxiliary().into_iter();
+        let auxiliary =
+            auxiliary.map(|(name, query, _)| (format!("{INTERNAL}.{name}"), Some(query)));
+        let all = models.chain(auxiliary).map(|(name, query)| {
+            let parsed = self.parsed.get(&name).filter(|_| self.steady.contains(&name))?;
+            let tables = parsed.references.iter().filter(|table| table.schema.is_none());
+            let tables = tables.map(|table| table.table.clone()).collect();
+            Some(Dependency { name, source: &query?.source, tables })
+        });
+        all.collect()
     }
 
     fn dependencies(&self, key: &str) -> Vec<String> {
@@ -187,6 +220,9 @@ impl<'a> Lake<'a> {
             Ok(plan) => plan,
             Err(findings) => return findings,
         };
+        if is_steady(&plan) {
+            self.steady.insert(key.to_owned());
+        }
         match self.describe(model, &plan) {
             Ok(described) => {
                 let schema = Arc::new(plan.schema().as_arrow().clone());
@@ -364,6 +400,9 @@ impl<'a> Lake<'a> {
             Err(findings) => return findings,
         };
         self.parsed.insert(format!("{INTERNAL}.{name}"), parsed);
+        if is_steady(&plan) {
+            self.steady.insert(format!("{INTERNAL}.{name}"));
+        }
         let schema = plan.schema().as_arrow();
         if name == PROFILES {
             let columns = schema.fields().iter().map(|field| field.name().clone());
@@ -424,14 +463,8 @@ impl<'a> Lake<'a> {
         let state = self.session.state();
         let plan = sql::plan(&state, parsed).await.map_err(failed)?;
         let path = self.session.scratch(&format!("{name}.parquet"));
-        let stream = self.session.execute(&plan).await.map_err(failed)?;
-        let rows = match files::write_stream(&path, stream).await {
-            Err(files::WriteError::Query(error)) if ran_out_of_memory(&error) => {
-                let stream = self.session.execute_spilling(&plan).await.map_err(failed)?;
-                files::write_stream(&path, stream).await
-            }
-            other => other,
-        };
+        let write = async |stream| files::write_stream(&path, stream).await;
+        let rows = self.session.execute(&plan, write).await;
         let rows = rows.map_err(|error| match error {
             files::WriteError::Query(error) => failed(error),
             files::WriteError::Disk(source) => EngineError::Write { path: path.clone(), source },
@@ -440,82 +473,13 @@ impl<'a> Lake<'a> {
         self.session.register(name, table).map_err(failed)?;
         Ok(Computed { rows })
     }
-
-    /// Duplicate and NULL keys are never silent.
-    async fn refuse_bad_keys(&self, model: &Model) -> Result<()> {
-        let Some(plan) = self.models.get(&model.key) else { return Ok(()) };
-        let table = format!("{}.{}", model.kind.schema(), columns::quoted(&model.key));
-        let what = format!("{} `{}`", model.kind.as_str(), model.key);
-        let column = self.key_column(plan.level).to_owned();
-        self.refuse_keys(&what, &table, &column, &model.query.source, plan.unique).await
-    }
-
-    /// A user with two profiles would become two records.
-    pub async fn refuse_double_profiles(&self) -> Result<()> {
-        let Some(query) = &self.project.profiles else { return Ok(()) };
-        let table = format!("{INTERNAL}.{PROFILES}");
-        let column = self.project.users.key.clone();
-        self.refuse_keys("`profiles`", &table, &column, &query.source, false).await
-    }
-
-    async fn refuse_keys(
-        &self,
-        what: &str,
-        table: &str,
-        column: &str,
-        source: &Source,
-        unique: bool,
-    ) -> Result<()> {
-        let key = columns::quoted(column);
-        let duplicates = match unique {
-            true => "0".to_owned(),
-            false => format!(
-                "(SELECT count(*) FROM (SELECT {key} FROM {table} WHERE {key} IS NOT NULL \
-                 GROUP BY {key} HAVING count(*) > 1))"
-            ),
-        };
-        let sql = format!(
-            "SELECT count(*) FILTER (WHERE {key} IS NULL) AS nulls, {duplicates} AS duplicates, \
-             count(*) FILTER (WHERE CAST({key} AS VARCHAR) LIKE '%' || chr(1) || '%') AS odd FROM {table}"
-        );
-        let counts = self.counts(&format!("checking the keys of {what}"), &sql).await?;
-        let facts = [
-            ("Q11", "NULL", "leave rows without a key out"),
-            ("Q12", "duplicate", "return each key once: aggregate, or use DISTINCT"),
-            ("Q13", "unusable", "keys must not contain the control character U+0001"),
-        ];
-        for (count, (code, word, hint)) in counts.into_iter().zip(facts) {
-            if count > 0 {
-                let keys = if count == 1 { "key" } else { "keys" };
-                let message = format!("{what} returns {count} {word} {keys} in `{column}`");
-                let finding = Finding::error(code, message).at(source, select_word(source));
-                return Err(finding.hint(hint).into());
-            }
-        }
-        Ok(())
-    }
-
-    /// The whole numbers in the single row a query returns.
-    pub async fn counts(&self, what: &str, sql: &str) -> Result<Vec<u64>> {
-        let failed = |error| EngineError::of(what, error);
-        let plan = self.session.plan(sql).await.map_err(failed)?;
-        let stream = self.session.execute(&plan).await.map_err(failed)?;
-        let batches = datafusion::physical_plan::common::collect(stream).await.map_err(failed)?;
-        Ok(columns::first_row_counts(&batches))
-    }
 }
 
 /// The first `SELECT` of a query, for findings about the query as a whole.
-fn select_word(source: &Source) -> Option<std::ops::Range<usize>> {
+pub(super) fn select_word(source: &Source) -> Option<std::ops::Range<usize>> {
     sql::find_word(source, "SELECT").or_else(|| sql::find_word(source, "select"))
 }
 
 fn join(words: impl Iterator<Item = String>, with: &str) -> String {
     words.collect::<Vec<_>>().join(with)
-}
-
-impl ModelPlan {
-    pub fn data_type(&self, column: &str) -> Option<&DataType> {
-        self.columns.iter().find(|c| c.name == column).map(|c| &c.data_type)
-    }
 }

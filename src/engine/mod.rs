@@ -9,7 +9,12 @@ mod delivered;
 mod difference;
 mod error;
 mod files;
+mod fingerprint;
+mod invalid;
+mod keys;
 mod lake;
+mod layers;
+mod memory;
 mod messages;
 mod records;
 mod session;
@@ -17,22 +22,23 @@ mod sql;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod wording;
 
 pub use answer::{
     DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
 };
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
-pub use changes::{
-    BlocksError, ChangeCounts, Changes, Labelling, read_blocks, sent_rows, write_changes,
-};
+pub use changes::{BlocksError, ChangeCounts, Changes, Labelling, read_blocks, write_changes};
 pub use columns::ModelColumn;
 pub use compare::{Compared, Comparison, compare, prepare};
-pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folding, fold, merge};
+pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folded, Folding, compact, fold};
 pub use difference::Reading;
 pub use error::{EngineError, Result};
 pub use files::footer;
+pub use invalid::{Invalid, invalid_rows};
 pub use lake::{Computed, Lake, ModelPlan};
 pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;
 pub use session::{Limits, Session};
 pub use sql::references_of as references;
+pub use wording::Wording;

@@ -31,6 +31,8 @@ pub struct Records {
     pub profile: Vec<String>,
     /// Profile columns without which a record is invalid.
     pub required: Vec<String>,
+    /// What profiles hold beside their key; empty where there are none.
+    pub profile_columns: Vec<String>,
     pub has_identifiers: bool,
     pub has_suppressed: bool,
     /// For traits that travel as events: one record per trait.
@@ -112,10 +114,15 @@ impl Records {
         let _ = write!(sql, "SELECT CAST({key} AS VARCHAR) AS subject{columns} FROM {table}");
         if self.call == Call::List && self.model.level == Level::Account {
             let (user, account) = (quoted(&self.user_key), quoted(&self.account_key));
+            let values = self.columns().iter().fold(String::new(), |mut sql, column| {
+                let name = quoted(&format!("value.{}", column.name));
+                let _ = write!(sql, ", min(m.{name}) AS {name}");
+                sql
+            });
             return format!(
-                "SELECT DISTINCT CAST(a.{user} AS VARCHAR) AS subject FROM ({sql}) AS m \
+                "SELECT CAST(a.{user} AS VARCHAR) AS subject{values} FROM ({sql}) AS m \
                  JOIN {INTERNAL}.account_members AS a ON CAST(a.{account} AS VARCHAR) = m.subject \
-                 WHERE a.{user} IS NOT NULL"
+                 WHERE a.{user} IS NOT NULL GROUP BY 1"
             );
         }
         sql
@@ -171,8 +178,15 @@ impl Records {
             .to_owned()
     }
 
+    fn in_profiles(&self, name: &str) -> bool {
+        self.profile_columns.iter().any(|column| column == name)
+    }
+
     fn join_profiles(&self) -> String {
-        if self.profile.is_empty() && self.required.is_empty() {
+        let required = self.required.iter().map(String::as_str);
+        let matched = self.match_fields.iter().map(|field| field.source);
+        let mut used = required.chain(matched).filter(|name| self.in_profiles(name));
+        if self.profile.is_empty() && used.next().is_none() {
             return String::new();
         }
         let key = quoted(&self.user_key);
@@ -187,7 +201,10 @@ impl Records {
         }
         let missing = self.required.iter().fold(String::new(), |mut sql, name| {
             let reason = literal(&format!("no `{name}` in profiles"));
-            let _ = write!(sql, " WHEN p.{} IS NULL THEN {reason}", quoted(name));
+            let _ = match self.in_profiles(name) {
+                true => write!(sql, " WHEN p.{} IS NULL THEN {reason}", quoted(name)),
+                false => write!(sql, " WHEN TRUE THEN {reason}"),
+            };
             sql
         });
         let invalid = match missing.as_str() {
@@ -293,32 +310,99 @@ impl Records {
         ))
     }
 
-    /// How many subjects have no email at all, for grains that need one.
-    pub fn without_email_sql(&self) -> Option<String> {
-        if !matches!(self.grain, Grain::Email) {
-            return None;
+    /// Subjects that the destination could not tell apart, and why: for grains that need an email or
+    /// something to match by.
+    pub fn unreachable_sql(&self) -> Option<String> {
+        match self.grain {
+            Grain::Raw | Grain::Subject => None,
+            Grain::Email => Some(self.without_email()),
+            Grain::List => {
+                let counts = self
+                    .match_fields
+                    .iter()
+                    .map(|field| format!("count({})", quoted(&format!("id.{}", field.source))));
+                Some(format!(
+                    "SELECT subject, {} AS reason FROM (\n{}\n) GROUP BY subject HAVING {} = 0",
+                    literal(&self.unmatched()),
+                    self.matchable(),
+                    counts.collect::<Vec<_>>().join(" + ")
+                ))
+            }
         }
-        let from = self.from();
+    }
+
+    fn unmatched(&self) -> String {
+        let names: Vec<_> =
+            self.match_fields.iter().map(|field| format!("`{}`", field.source)).collect();
+        format!("no usable {}", names.join(" or "))
+    }
+
+    fn without_email(&self) -> String {
+        let (from, reason) = (self.from(), literal("no email"));
         if !self.has_identifiers {
-            return Some(format!("SELECT count(*) {from}"));
+            return format!("SELECT m.subject, {reason} AS reason {from}");
         }
-        Some(format!(
-            "SELECT count(*) FROM (SELECT m.subject {from}) AS m LEFT ANTI JOIN {INTERNAL}.emails AS e \
-             ON e.subject = m.subject"
-        ))
+        format!(
+            "SELECT m.subject, {reason} AS reason FROM (SELECT m.subject {from}) AS m \
+             LEFT ANTI JOIN {INTERNAL}.emails AS e ON e.subject = m.subject"
+        )
+    }
+
+    /// Every subject with each of its sets of match fields, normalised.
+    fn matchable(&self) -> String {
+        let fields = self.match_fields.iter().fold(String::new(), |mut sql, field| {
+            let name = quoted(&format!("id.{}", field.source));
+            let value = self.match_value(field.source);
+            let _ = write!(sql, ", {}({value}) AS {name}", normaliser(&self.sync, field.source));
+            sql
+        });
+        format!(
+            "SELECT m.subject{}{fields}\n{}{}{}{}",
+            self.all_values(),
+            self.from(),
+            self.join_emails("LEFT JOIN", self.emails),
+            self.join_identifiers(),
+            self.join_profiles(),
+        )
+    }
+
+    /// Where the value of a match field comes from: identifiers of that type, else profiles.
+    fn match_value(&self, source: &str) -> String {
+        if source == "email" {
+            return "e.email".to_owned();
+        }
+        let identifier =
+            self.has_identifiers.then(|| format!("{}.value", quoted(&format!("i.{source}"))));
+        let profile = self.in_profiles(source).then(|| format!("p.{}", quoted(source)));
+        let values: Vec<String> = identifier
+            .into_iter()
+            .chain(profile)
+            .map(|value| format!("CAST({value} AS VARCHAR)"))
+            .collect();
+        match values.as_slice() {
+            [] => "CAST(NULL AS VARCHAR)".to_owned(),
+            values => format!("coalesce({})", values.join(", ")),
+        }
+    }
+
+    fn join_identifiers(&self) -> String {
+        let key = quoted(&self.user_key);
+        let types = self.identifiers().into_iter().filter(|_| self.has_identifiers);
+        types.fold(String::new(), |mut sql, source| {
+            let alias = quoted(&format!("i.{source}"));
+            let _ = write!(
+                sql,
+                "\nLEFT JOIN (SELECT CAST({key} AS VARCHAR) AS subject, CAST(value AS VARCHAR) AS value \
+                 FROM {INTERNAL}.identifiers WHERE lower(CAST(type AS VARCHAR)) = {}) AS {alias} \
+                 ON {alias}.subject = m.subject",
+                literal(&source)
+            );
+            sql
+        })
     }
 
     /// One record per distinct set of match fields, as the platform normalises them.
     fn list(&self) -> String {
-        let fields = self.match_fields.iter().fold(String::new(), |mut sql, field| {
-            let value = match field.source {
-                "email" => "e.email".to_owned(),
-                other => format!("p.{}", quoted(other)),
-            };
-            let name = quoted(&format!("id.{}", field.source));
-            let _ = write!(sql, ", {}({value}) AS {name}", normaliser(&self.sync, field.source));
-            sql
-        });
         let key = self
             .match_fields
             .iter()
@@ -349,20 +433,9 @@ impl Records {
         };
         format!(
             "SELECT {key} AS record_key, min(subject) AS subject{ids}, CAST(NULL AS VARCHAR) AS trait{values}, \
-             CAST(NULL AS VARCHAR) AS invalid FROM (\nSELECT m.subject{}{fields}\n{}{}{}\n) WHERE {any} GROUP BY 1",
-            self.all_values(),
-            self.from(),
-            self.join_emails("LEFT JOIN", self.emails),
-            self.list_profiles(),
+             CAST(NULL AS VARCHAR) AS invalid FROM (\n{}\n) WHERE {any} GROUP BY 1",
+            self.matchable(),
         )
-    }
-
-    fn list_profiles(&self) -> String {
-        if self.match_fields.iter().all(|field| field.source == "email") {
-            return String::new();
-        }
-        let key = quoted(&self.user_key);
-        format!("\nLEFT JOIN {INTERNAL}.profiles AS p ON CAST(p.{key} AS VARCHAR) = m.subject")
     }
 }
 

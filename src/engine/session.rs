@@ -9,18 +9,25 @@ use chrono::{DateTime, Utc};
 use datafusion::common::DataFusionError;
 use datafusion::common::TableReference;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::common::collect;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::physical_planner::DefaultPhysicalPlanner;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use super::columns::first_row_counts;
 use super::error::{EngineError, Result};
+use super::files::{self, WriteError};
+use super::memory::SharedPool;
 
 /// How many of the largest consumers an out-of-memory message names.
 const NAMED_CONSUMERS: usize = 3;
+
+/// What every sort keeps for itself, so that it can begin to merge.
+const SPILL_RESERVATION: usize = 1 << 20;
 
 /// What a session may use and what time it is.
 #[derive(Debug, Clone)]
@@ -111,23 +118,50 @@ impl Session {
     /// The physical plan, as text.
     #[cfg(test)]
     pub async fn explain(&self, sql: &str) -> datafusion::error::Result<String> {
-        let plan = self.physical(self.state(), &self.plan(sql).await?).await?;
+        let ordered = self.order == Order::Kept;
+        let plan = physical(self.state(), &self.plan(sql).await?, ordered).await?;
         Ok(datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string())
     }
 
-    pub async fn execute(
+    /// What a plan yields, once: for scans, which need no memory to speak of.
+    pub async fn stream(
         &self,
         plan: &LogicalPlan,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         self.start(plan, Joins::Hash).await
     }
 
-    /// Like `execute`, with joins that spill: what to do after memory ran out.
-    pub async fn execute_spilling(
+    /// Hands what a plan yields to `consume`; should memory run out, all of it once more, from a plan
+    /// that spills wherever it can.
+    pub async fn execute<T>(
         &self,
         plan: &LogicalPlan,
-    ) -> datafusion::error::Result<SendableRecordBatchStream> {
-        self.start(plan, Joins::Merge).await
+        consume: impl AsyncFn(SendableRecordBatchStream) -> std::result::Result<T, WriteError>,
+    ) -> std::result::Result<T, WriteError> {
+        let first = async { consume(self.start(plan, Joins::Hash).await?).await };
+        match first.await {
+            Err(WriteError::Query(error)) if ran_out_of_memory(&error) => {
+                tracing::info!(reason = %error.strip_backtrace(), "Memory ran out; once more, spilling");
+                consume(self.start(plan, Joins::Merge).await?).await
+            }
+            other => other,
+        }
+    }
+
+    /// Runs Muster's own SQL into a file; how many rows there are.
+    pub async fn write(&self, what: &str, sql: &str, path: &Path) -> Result<u64> {
+        let plan = self.plan(sql).await.map_err(|error| EngineError::of(what, error))?;
+        let write = async |stream| files::write_stream(path, stream).await;
+        self.execute(&plan, write).await.map_err(|error| error.of(what, path))
+    }
+
+    /// The whole numbers in the single row a query returns.
+    pub async fn counts(&self, what: &str, sql: &str) -> Result<Vec<u64>> {
+        let plan = self.plan(sql).await.map_err(|error| EngineError::of(what, error))?;
+        let collect = async |stream| Ok(collect(stream).await?);
+        let batches = self.execute(&plan, collect).await;
+        let batches = batches.map_err(|error| error.of(what, &self.limits.scratch))?;
+        Ok(first_row_counts(&batches))
     }
 
     async fn start(
@@ -137,35 +171,17 @@ impl Session {
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let mut state = self.state();
         if joins == Joins::Merge {
-            *state.config_mut() = state.config().clone().with_batch_size(1024);
+            // Few sorts side by side, small batches: what merging spilled runs holds is a few batches
+            // of each.
+            let config = state.config().clone();
+            *state.config_mut() = config.with_batch_size(1024).with_target_partitions(1);
             let options = state.config_mut().options_mut();
             options.optimizer.prefer_hash_join = false;
-            // Fewer sorts side by side and smaller batches, so that merging spilled runs fits too.
-            options.execution.target_partitions = 2;
-            options.execution.sort_spill_reservation_bytes = 4 << 20;
+            options.execution.sort_spill_reservation_bytes = SPILL_RESERVATION;
         }
+        let ordered = joins == Joins::Merge || self.order == Order::Kept;
         let context = state.task_ctx();
-        execute_stream(self.physical(state, plan).await?, context)
-    }
-
-    async fn physical(
-        &self,
-        state: SessionState,
-        plan: &LogicalPlan,
-    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        if self.order == Order::Free {
-            return state.create_physical_plan(plan).await;
-        }
-        // DataFusion chooses merge joins only where there are several partitions, and then partitions
-        // and sorts what is already sorted: so the joins are chosen for two, the rest for one.
-        let mut joins = SessionStateBuilder::new_from_existing(state.clone())
-            .with_physical_optimizer_rules(Vec::new())
-            .build();
-        let options = joins.config_mut().options_mut();
-        options.execution.target_partitions = 2;
-        options.optimizer.repartition_joins = true;
-        let plan = joins.create_physical_plan(plan).await?;
-        DefaultPhysicalPlanner::default().optimize_physical_plan(plan, &state, |_, _| {})
+        execute_stream(physical(state, plan, ordered).await?, context)
     }
 
     pub fn register(
@@ -185,8 +201,29 @@ impl Session {
     }
 }
 
+/// A plan with whatever joins are fastest, or with merge joins in one partition.
+async fn physical(
+    state: SessionState,
+    plan: &LogicalPlan,
+    ordered: bool,
+) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+    if !ordered {
+        return state.create_physical_plan(plan).await;
+    }
+    // DataFusion chooses merge joins only where there are several partitions, and then partitions
+    // and sorts what is already sorted: so the joins are chosen for two, the rest for one.
+    let mut joins = SessionStateBuilder::new_from_existing(state.clone())
+        .with_physical_optimizer_rules(Vec::new())
+        .build();
+    let options = joins.config_mut().options_mut();
+    options.execution.target_partitions = 2;
+    options.optimizer.repartition_joins = true;
+    let plan = joins.create_physical_plan(plan).await?;
+    DefaultPhysicalPlanner::default().optimize_physical_plan(plan, &state, |_, _| {})
+}
+
 /// Whether trying again with joins that spill can help.
-pub fn ran_out_of_memory(error: &DataFusionError) -> bool {
+fn ran_out_of_memory(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
@@ -209,7 +246,7 @@ fn partitions() -> usize {
 fn runtime(limits: &Limits) -> datafusion::error::Result<Arc<RuntimeEnv>> {
     let bytes = usize::try_from(limits.memory).unwrap_or(usize::MAX);
     let named = NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(NonZeroUsize::MIN);
-    let pool = TrackConsumersPool::new(FairSpillPool::new(bytes), named);
+    let pool = TrackConsumersPool::new(SharedPool::new(bytes), named);
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(disk(&limits.scratch))

@@ -168,11 +168,25 @@ pub fn failure(source: &Source, error: &DataFusionError) -> Finding {
     let message = diagnostic.map_or_else(|| first_line(&plain(error)), |d| d.message.clone());
     let finding = match error.find_root() {
         DataFusionError::SchemaError(schema, _) => return unknown_column(source, schema, span),
+        // What arrow quotes is a value of some row, which no message may show.
+        DataFusionError::ArrowError(..) => {
+            Finding::error("Q04", without_values(&tidy(&message))).at(source, span)
+        }
         _ => Finding::error("Q04", tidy(&message)).at(source, span),
     };
     let mut help = diagnostic.into_iter().flat_map(|d| &d.helps).map(|help| help.message.as_str());
     let help = help.rfind(|help| !help.is_empty());
     finding.hint(help.unwrap_or("try the query with `muster query`; the dialect is DataFusion's"))
+}
+
+/// A message without what stands between quotes.
+fn without_values(message: &str) -> String {
+    match (message.find('\''), message.rfind('\'')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}'…'{}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
+    }
 }
 
 fn tidy(message: &str) -> String {

@@ -88,6 +88,13 @@ impl Tables {
         self.tables.contains_key(name)
     }
 
+    /// Where a table lies, and how it is read.
+    pub fn place(&self, name: &str) -> Option<(&Path, String)> {
+        let location = self.tables.get(name)?;
+        let reading = format!("{:?} {:?}", location.format, location.partitions);
+        Some((&location.path, reading))
+    }
+
     /// Opens a table: reads as much of its files as it takes to know the columns.
     pub async fn open(
         &self,

@@ -100,6 +100,7 @@ impl Shop {
             match_fields: &[],
             profile: Vec::new(),
             required: Vec::new(),
+            profile_columns: Vec::new(),
             has_identifiers: true,
             has_suppressed: false,
             per_trait: false,
@@ -121,30 +122,44 @@ impl Shop {
         compared
     }
 
-    /// Folds with these outcomes; the fold done twice gives the same.
-    async fn fold(&mut self, compared: &Compared, rows: Vec<RowState>) {
+    /// Folds with these outcomes; the fold done twice gives the same. Every third delta is compacted.
+    async fn fold(&mut self, compared: &Compared, said: impl Into<Said>) {
+        let Said { rows, unclear } = said.into();
         let arrived = rows.iter().filter(|row| **row == RowState::Acknowledged).count() as u64;
-        self.files.uneven = arrived < sent_rows(&compared.changes.path).unwrap();
         let session = Session::new(self.limits()).unwrap();
         let reasons = (0_u64..).zip(&rows).filter(|(_, state)| **state == RowState::Rejected);
         let reasons = reasons.map(|(row, _)| (row, "no".to_owned())).collect();
-        let replay = Replay { rows, reasons, jobs: Vec::new() };
+        let replay = Replay { rows, reasons, unclear, jobs: Vec::new() };
         let run = format!("run{:04}", self.steps);
         let folding = Folding { run: &run, now: now(), replay: &replay };
-        let fresh = session.scratch("fresh.parquet");
-        if fold(&compared.changes.path, &folding, &fresh).unwrap() == 0 {
+        let fresh = self.folder.path().join(format!("delta{}.parquet", self.steps));
+        let changes = &compared.changes;
+        let none = BTreeMap::new();
+        if changes.rows == 0 {
+            self.files.uneven = false;
+            return;
+        }
+        let folded = fold(&changes.path, &folding, &fresh, &none).unwrap();
+        self.files.uneven = arrived < folded.sent;
+        if folded.rows == 0 {
             return;
         }
         let twice = session.scratch("twice.parquet");
-        fold(&compared.changes.path, &folding, &twice).unwrap();
+        fold(&changes.path, &folding, &twice, &none).unwrap();
         assert_eq!(fs::read(&fresh).unwrap(), fs::read(&twice).unwrap(), "folding is idempotent");
-        let merged = self.folder.path().join(format!("base{}.parquet", self.steps));
-        let ordered = session.ordered();
-        merge(&ordered, &self.files, &fresh, &merged, &BTreeMap::new()).await.unwrap();
-        self.files = DeliveredFiles { base: Some(merged), uneven: self.files.uneven };
+        self.files.deltas.push(fresh);
+        if self.files.deltas.len() == 3 {
+            let base = self.folder.path().join(format!("base{}.parquet", self.steps));
+            compact(&session, &self.files, &base, &none).await.unwrap();
+            let uneven = self.files.uneven;
+            self.files = DeliveredFiles { base: Some(base), deltas: Vec::new(), uneven };
+        }
     }
 
     fn blocks(&self, compared: &Compared) -> Vec<Block> {
+        if compared.changes.rows == 0 {
+            return Vec::new();
+        }
         let shape = Shape {
             sync: "score.test".into(),
             index: 0,
@@ -186,28 +201,44 @@ fn wanted(world: &World) -> Remote {
     Remote(scores.map(|(user, score)| (format!("u{user}"), i64::from(score))).collect())
 }
 
+/// What the journal says of every row.
+struct Said {
+    rows: Vec<RowState>,
+    /// Rejected after a try that had no answer.
+    unclear: BTreeSet<u64>,
+}
+
+impl From<Vec<RowState>> for Said {
+    fn from(rows: Vec<RowState>) -> Self {
+        Self { rows, unclear: BTreeSet::new() }
+    }
+}
+
 /// What fate has for one row: 0 acknowledged, 1 lost reply (arrived), 2 lost request, 3 rejected,
-/// 4 withdrawn, 5 never tried.
-fn suffer(remote: &mut Remote, blocks: &[Block], fates: &[u8]) -> Vec<RowState> {
-    let mut states = Vec::new();
+/// 4 withdrawn, 5 never tried; 6 and 7 are 1 and 2, and then refused.
+fn suffer(remote: &mut Remote, blocks: &[Block], fates: &[u8]) -> Said {
+    let (mut states, mut unclear) = (Vec::new(), BTreeSet::new());
     for block in blocks {
         for row in 0..block.len() {
             let fate = fates[states.len() % fates.len()];
             let sent = block.change(row).is_sent();
-            if sent && fate <= 1 {
+            if sent && matches!(fate, 0 | 1 | 6) {
                 remote.hear(block, row);
+            }
+            if sent && fate >= 6 {
+                unclear.insert(states.len() as u64);
             }
             states.push(match fate {
                 _ if !sent => RowState::Pending,
                 0 => RowState::Acknowledged,
                 1 | 2 => RowState::Unsettled,
-                3 => RowState::Rejected,
+                3 | 6 | 7 => RowState::Rejected,
                 4 => RowState::Withdrawn,
                 _ => RowState::Pending,
             });
         }
     }
-    states
+    Said { rows: states, unclear }
 }
 
 fn worlds() -> impl Strategy<Value = Vec<World>> {
@@ -222,7 +253,7 @@ proptest! {
     #[test]
     fn any_history_converges(
         worlds in worlds(),
-        fates in proptest::collection::vec(0_u8..6, 1..12),
+        fates in proptest::collection::vec(0_u8..8, 1..12),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -257,9 +288,23 @@ async fn the_difference_is_a_merge_of_sorted_files() {
     // A file of the same shape as desired records: what is compared is the plan, not the rows.
     let desired = desired_like(&shop).await;
     let session = Session::new(shop.limits()).unwrap();
+    let base = shop.folder.path().join("base.parquet");
+    compact(&session, &shop.files, &base, &BTreeMap::new()).await.unwrap();
+    shop.files = DeliveredFiles { base: Some(base), ..DeliveredFiles::default() };
+    assert_merges(&shop, &records, &desired, 0).await;
+    // The same with a delta over the base.
+    shop.set(&World::from([(1, person(2, &[0]))]));
+    let compared = shop.compare(Grain::Raw, false).await;
+    shop.fold(&compared, vec![RowState::Acknowledged; 12]).await;
+    assert_merges(&shop, &records, &desired, 1).await;
+}
+
+async fn assert_merges(shop: &Shop, records: &Records, desired: &Path, layered: usize) {
+    let session = Session::new(shop.limits()).unwrap();
     let [differing, labels] =
-        super::compare::explain(&session, &records, &desired, &shop.files).await.unwrap();
+        super::compare::explain(&session, records, desired, &shop.files).await.unwrap();
     assert!(differing.contains("SortMergeJoinExec: join_type=Full"), "{differing}");
+    assert_eq!(differing.matches("StreamingTableExec").count(), layered, "{differing}");
     let sorts = |plan: &str| plan.matches("SortExec:").count();
     // What differs is the only thing that is sorted.
     assert_eq!((sorts(&differing), sorts(&labels)), (1, 0), "{differing}\n{labels}");
@@ -275,7 +320,7 @@ async fn desired_like(shop: &Shop) -> PathBuf {
                CAST(NULL AS VARCHAR) AS trait, CAST(1 AS BIGINT) AS \"value.score\", \
                CAST(NULL AS VARCHAR) AS invalid";
     let plan = session.plan(sql).await.unwrap();
-    let stream = session.execute(&plan).await.unwrap();
+    let stream = session.stream(&plan).await.unwrap();
     super::files::write_stream(&path, stream)
         .await
         .map_err(|error| error.of("test", &path))

@@ -30,12 +30,32 @@ pub enum Entry {
     Attempted(Vec<[u64; 2]>),
     /// The destination says it has them.
     Acknowledged(Vec<[u64; 2]>),
-    /// The destination refused this row.
-    Rejected { row: u64, reason: String },
+    /// The destination refused this row; `unclear` when an earlier try may have brought it there.
+    Rejected {
+        row: u64,
+        reason: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unclear: bool,
+    },
     /// Certainly not taken (throttled, connection refused): pending again, not unsettled.
     Withdrawn(Vec<[u64; 2]>),
     /// In a job whose outcome is not known yet. The rows are in the order of the job's messages.
-    Submitted { rows: Vec<[u64; 2]>, job: Job },
+    Submitted {
+        rows: Vec<[u64; 2]>,
+        job: Job,
+        /// Which of the job's messages they are; absent: all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        share: Option<Share>,
+    },
+}
+
+/// The rows of one sync among the messages of a job that several syncs share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Messages in the job.
+    pub messages: u64,
+    /// Positions of this sync's rows among them, in the order of the rows.
+    pub positions: Vec<[u64; 2]>,
 }
 
 /// The journal could not be written or read.

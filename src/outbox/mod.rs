@@ -7,5 +7,5 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use journal::{Entry, Journal, JournalError};
-pub use replay::{Replay, RowState, replay};
+pub use journal::{Entry, Journal, JournalError, Share};
+pub use replay::{OpenJob, Replay, RowState, replay};

@@ -5,10 +5,10 @@
 //! the process died carries no promise and is ignored; anything else that cannot be read stops the
 //! sync, because a guess could undo what was delivered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::journal::{Entry, FORMAT, JournalError};
+use super::journal::{Entry, FORMAT, JournalError, Share};
 use super::segment;
 use crate::destinations::Job;
 
@@ -33,8 +33,22 @@ pub struct Replay {
     pub rows: Vec<RowState>,
     /// Reasons of rejected rows, by row number.
     pub reasons: BTreeMap<u64, String>,
-    /// Jobs that have not been settled, with their rows in order.
-    pub jobs: Vec<(Job, Vec<u64>)>,
+    /// Rejected rows of which an earlier try may have arrived.
+    pub unclear: BTreeSet<u64>,
+    /// Jobs that have not been settled.
+    pub jobs: Vec<OpenJob>,
+}
+
+/// A job whose outcome is still to be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenJob {
+    pub job: Job,
+    /// Rows of this sync in it.
+    pub rows: Vec<u64>,
+    /// Positions of these rows among the job's messages.
+    pub positions: Vec<usize>,
+    /// Messages in the job.
+    pub messages: usize,
 }
 
 /// Reads every segment in `folder`; a folder without segments says that every row is pending. A torn
@@ -59,7 +73,7 @@ struct Reader {
     replay: Replay,
     /// The first segment's first line; every other segment begins the same way.
     opened: Option<Entry>,
-    submitted: Vec<(Job, Vec<u64>)>,
+    submitted: Vec<OpenJob>,
 }
 
 /// States of rows that certainly have not arrived.
@@ -76,6 +90,7 @@ impl Reader {
         let replay = Replay {
             rows: vec![RowState::Pending; count],
             reasons: BTreeMap::new(),
+            unclear: BTreeSet::new(),
             jobs: Vec::new(),
         };
         Self { replay, opened: None, submitted: Vec::new() }
@@ -123,10 +138,10 @@ impl Reader {
                 self.change(&rows, &[RowState::Unsettled], RowState::Withdrawn)
             }
             Entry::Acknowledged(rows) => self.change(&rows, &OPEN, RowState::Acknowledged),
-            Entry::Rejected { row, reason } => self.reject(row, reason),
-            Entry::Submitted { rows, job } => {
+            Entry::Rejected { row, reason, unclear } => self.reject(row, reason, unclear),
+            Entry::Submitted { rows, job, share } => {
                 self.change(&rows, &UNTAKEN, RowState::Unsettled)?;
-                self.submitted.push((job, rows.iter().flat_map(|[from, to]| *from..*to).collect()));
+                self.submitted.push(open_job(job, &rows, share).ok_or(Unreadable)?);
                 Ok(())
             }
         }
@@ -148,12 +163,15 @@ impl Reader {
         Ok(())
     }
 
-    fn reject(&mut self, row: u64, reason: String) -> Result<(), Unreadable> {
+    fn reject(&mut self, row: u64, reason: String, unclear: bool) -> Result<(), Unreadable> {
         let index = usize::try_from(row).map_err(|_| Unreadable)?;
         let state = self.replay.rows.get_mut(index).ok_or(Unreadable)?;
         if OPEN.contains(state) {
             *state = RowState::Rejected;
             self.replay.reasons.insert(row, reason);
+            if unclear {
+                self.replay.unclear.insert(row);
+            }
         }
         Ok(())
     }
@@ -165,7 +183,23 @@ impl Reader {
             usize::try_from(*row).is_ok_and(|row| rows.get(row) == Some(&RowState::Unsettled))
         };
         replay.jobs =
-            submitted.into_iter().filter(|(_, rows)| rows.iter().any(unsettled)).collect();
+            submitted.into_iter().filter(|open| open.rows.iter().any(unsettled)).collect();
         replay
     }
+}
+
+/// `None` when the line says something impossible.
+fn open_job(job: Job, rows: &[[u64; 2]], share: Option<Share>) -> Option<OpenJob> {
+    let flat = |ranges: &[[u64; 2]]| -> Vec<u64> {
+        ranges.iter().flat_map(|[from, to]| *from..*to).collect()
+    };
+    let rows = flat(rows);
+    let Share { messages, positions } = share.unwrap_or_else(|| Share {
+        messages: rows.len() as u64,
+        positions: vec![[0, rows.len() as u64]],
+    });
+    let positions = flat(&positions).into_iter().filter(|position| *position < messages);
+    let positions: Vec<usize> = positions.filter_map(|at| usize::try_from(at).ok()).collect();
+    let messages = usize::try_from(messages).ok()?;
+    (positions.len() == rows.len()).then_some(OpenJob { job, rows, positions, messages })
 }

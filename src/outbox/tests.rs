@@ -28,9 +28,13 @@ async fn rows_go_through_their_states() {
     let journal = Journal::create(folder.path(), "m.d", "r1", ROWS).unwrap();
     journal.attempted(vec![[0, 10], [20, 22]]).await.unwrap();
     journal.record(&Entry::Acknowledged(vec![[0, 3]])).unwrap();
-    journal.record(&Entry::Rejected { row: 3, reason: "no".into() }).unwrap();
+    journal.record(&Entry::Rejected { row: 3, reason: "no".into(), unclear: true }).unwrap();
     journal.record(&Entry::Withdrawn(vec![[2, 5]])).unwrap();
-    journal.record(&Entry::Submitted { rows: vec![[20, 22], [7, 8]], job: job() }).unwrap();
+    journal
+        .record(&Entry::Submitted { rows: vec![[20, 22], [7, 8]], job: job(), share: None })
+        .unwrap();
+    let share = Some(Share { messages: 9, positions: vec![[4, 5], [0, 1]] });
+    journal.record(&Entry::Submitted { rows: vec![[30, 32]], job: job(), share }).unwrap();
     journal.close().await.unwrap();
     let replay = replay(folder.path(), ROWS).unwrap();
     assert_eq!(replay.rows[..3], [RowState::Acknowledged; 3]);
@@ -39,7 +43,14 @@ async fn rows_go_through_their_states() {
     assert_eq!(replay.rows[5..10], [RowState::Unsettled; 5]);
     assert_eq!(replay.rows[10..20], [RowState::Pending; 10]);
     assert_eq!(replay.reasons, [(3, "no".to_owned())].into());
-    assert_eq!(replay.jobs, [(job(), vec![20, 21, 7])]);
+    assert!(replay.unclear.contains(&3));
+    let open = |rows: &[u64], positions: &[usize], messages| OpenJob {
+        job: job(),
+        rows: rows.into(),
+        positions: positions.into(),
+        messages,
+    };
+    assert_eq!(replay.jobs, [open(&[20, 21, 7], &[0, 1, 2], 3), open(&[30, 31], &[4, 0], 9)]);
 }
 
 #[tokio::test]
@@ -59,7 +70,7 @@ async fn segments_follow_one_another_and_a_torn_line_is_cut() {
     let journal = Journal::create(folder.path(), "m.d", "r1", ROWS).unwrap();
     let reason = "x".repeat(1 << 20);
     for row in 0..ROWS {
-        journal.record(&Entry::Rejected { row, reason: reason.clone() }).unwrap();
+        journal.record(&Entry::Rejected { row, reason: reason.clone(), unclear: false }).unwrap();
     }
     drop(journal);
     assert!(segment(folder.path(), 3).exists());
@@ -160,8 +171,9 @@ fn entry() -> impl Strategy<Value = Entry> {
         ranges().prop_map(Entry::Attempted),
         ranges().prop_map(Entry::Acknowledged),
         ranges().prop_map(Entry::Withdrawn),
-        (0..ROWS, "[a-z\"\\n]{0,9}").prop_map(|(row, reason)| Entry::Rejected { row, reason }),
-        ranges().prop_map(|rows| Entry::Submitted { rows, job: job() }),
+        (0..ROWS, "[a-z\"\\n]{0,9}", any::<bool>())
+            .prop_map(|(row, reason, unclear)| Entry::Rejected { row, reason, unclear }),
+        ranges().prop_map(|rows| Entry::Submitted { rows, job: job(), share: None }),
     ]
 }
 

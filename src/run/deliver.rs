@@ -4,17 +4,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::task::JoinSet;
 
 use super::prepare::{Prepared, target_of};
 use super::{Passage, Progress, Refused, Report, Request};
 use crate::delivery::{self, Control, Drained, Lane, Resumption, Work};
-use crate::destinations::{Configured, Remote, Target};
+use crate::destinations::{Configured, Notice, Remote, Target};
 use crate::engine::{Shape, read_blocks};
 use crate::finding::Finding;
 use crate::outbox::Journal;
 use crate::record::Instant;
-use crate::state::{RunId, StateError};
+use crate::state::{RunId, Settled, StateError};
 
 /// Settles what earlier, killed runs left behind: jobs are asked after, journals folded.
 pub(super) async fn recover(
@@ -42,12 +43,46 @@ pub(super) async fn recover(
             };
             let resumed = delivery::resume(resumption, control(request)).await;
             findings.extend(resumed.fault.map(|fault| trouble(&passage.sync.name, &fault)));
+            findings.extend(resumed.notices.iter().map(|told| noticed(&passage.sync.name, told)));
         }
-        for run in passage.state.unfolded()? {
+        passage.wait_for_jobs(request.now)?;
+        if passage.waits {
+            continue;
+        }
+        let unfolded = passage.state.unfolded()?;
+        if !unfolded.is_empty() {
+            passage.state.verify()?;
+        }
+        for run in unfolded {
             passage.state.commit(prepared.lake.session(), &run, request.now).await?;
         }
     }
     Ok(findings)
+}
+
+/// A job that is not done after this long is not waited for any more: its rows are unsettled.
+const LONGEST_JOB: TimeDelta = TimeDelta::days(7);
+
+impl Passage {
+    /// Leaves the sync alone while a job of an earlier run is not done: what it holds may arrive yet.
+    pub(super) fn wait_for_jobs(&mut self, now: DateTime<Utc>) -> Result<(), Refused> {
+        let open = self.state.open_jobs()?;
+        let young = |run: &RunId| run.started().is_some_and(|at| now - at < LONGEST_JOB);
+        if let Some((run, _)) = open.iter().find(|(run, _)| young(run)) {
+            let reason = format!("a job that run {run} submitted is not done yet");
+            self.record.skipped = Some(reason);
+            self.waits = true;
+        }
+        Ok(())
+    }
+}
+
+fn noticed(sync: &str, notice: &Notice) -> Finding {
+    let Notice { count, reason } = notice;
+    let message = format!("`{sync}`: the destination says of {count} of the records: {reason}");
+    Finding::warning("R02", message).hint(
+        "it does not say of which; they count as delivered and are taken back when they leave",
+    )
 }
 
 fn control(request: &Request) -> Control {
@@ -109,7 +144,7 @@ pub(super) async fn deliver(
         }
     }
     for passage in passages.iter_mut().filter(|passage| passage.sealed) {
-        match passage.state.commit(prepared.lake.session(), &run, request.now).await {
+        match passage.conclude(prepared, &run, request).await {
             Ok(settled) => passage.settle(settled.acknowledged, settled.rejected),
             Err(error) => report
                 .findings
@@ -119,6 +154,21 @@ pub(super) async fn deliver(
 }
 
 impl Passage {
+    /// Folds the run into what was delivered, unless a job is still open: then the next run asks after
+    /// it first.
+    async fn conclude(
+        &mut self,
+        prepared: &Prepared<'_>,
+        run: &RunId,
+        request: &Request,
+    ) -> Result<Settled, StateError> {
+        let replay = self.state.replay(run)?;
+        if replay.jobs.is_empty() {
+            return self.state.commit(prepared.lake.session(), run, request.now).await;
+        }
+        Ok(Settled::of(&replay))
+    }
+
     fn settle(&mut self, acknowledged: u64, rejected: u64) {
         self.record.delivered = acknowledged;
         self.record.rejected += rejected;
@@ -138,6 +188,8 @@ fn tell(
     let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (index, lane) in mine.iter().zip(&drained.lanes) {
         let Some(passage) = passages.get(*index) else { continue };
+        let notices = lane.notices.iter();
+        report.findings.extend(notices.map(|told| noticed(&passage.sync.name, told)));
         if let Some(reason) = lane.halted.as_ref().or(lane.fault.as_ref()) {
             reasons.entry(reason.clone()).or_default().push(&passage.sync.name);
         }

@@ -40,14 +40,15 @@ pub struct Status {
     pub due: Option<DateTime<Utc>>,
 }
 
-/// One row that a destination refused.
+/// One row that a destination refused, or that lacks what it needs.
 #[derive(Debug, Clone, Serialize)]
 pub struct RejectedRow {
     pub sync: String,
     pub subject: String,
     pub email: Option<String>,
     pub reason: String,
-    pub since: DateTime<Utc>,
+    /// `None`: it was never sent, because it is invalid.
+    pub since: Option<DateTime<Utc>>,
     pub refusals: u64,
     pub retry_at: Option<DateTime<Utc>>,
 }
@@ -276,12 +277,32 @@ pub async fn rejected(
     let store = Store::new(&project.state);
     let files = all_files(&store)?;
     let wanted: Vec<_> = files.into_iter().filter(|(sync, _)| is_selected(sync, select)).collect();
+    let mut invalid = Vec::new();
+    for (sync, _) in &wanted {
+        let list = SyncState::open(&store, sync)?.invalid();
+        if list.exists() {
+            let rows = engine::invalid_rows(&session, &list).await?;
+            invalid.extend(rows.into_iter().map(|row| invalid_row(sync, row)));
+        }
+    }
     if wanted.is_empty() && !select.is_empty() {
         let finding = Finding::error("U01", format!("`{}` selects no sync", select.join(" ")));
         return Err(Refused::one(finding.hint("`muster status` lists the syncs")));
     }
     let rows = engine::delivered_rows(&session, &wanted, Some("rejected")).await?;
-    Ok(rows.iter().filter_map(rejected_row).collect())
+    Ok(rows.iter().filter_map(rejected_row).chain(invalid).collect())
+}
+
+fn invalid_row(sync: &str, (subject, reason): (String, String)) -> RejectedRow {
+    RejectedRow {
+        sync: sync.to_owned(),
+        subject,
+        email: None,
+        reason,
+        since: None,
+        refusals: 0,
+        retry_at: None,
+    }
 }
 
 fn is_selected(sync: &str, select: &[String]) -> bool {
@@ -306,7 +327,7 @@ fn rejected_row(row: &serde_json::Value) -> Option<RejectedRow> {
         subject: text("subject")?,
         email: text("email"),
         reason: text("reason").unwrap_or_else(|| "no reason was given".into()),
-        since: time("refused_at")?,
+        since: Some(time("refused_at")?),
         refusals: row.get("refusals").and_then(serde_json::Value::as_u64).unwrap_or(1),
         retry_at: time("retry_at"),
     })

@@ -5,6 +5,7 @@ mod deliver;
 mod inspect;
 mod prepare;
 mod rehearse;
+mod unchanged;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -179,6 +180,12 @@ struct Passage {
     /// Set by `compare`; taken by `seal`.
     compared: Option<Compared>,
     sealed: bool,
+    /// For a job of an earlier run.
+    waits: bool,
+    /// Of what the records are computed from; `None` when that cannot be told.
+    fingerprint: Option<String>,
+    /// Nothing changed since there was nothing left to say: not computed.
+    resting: bool,
 }
 
 /// Computes, compares, delivers, records. The exit code is in the record.
@@ -210,6 +217,7 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
         findings,
     };
     skip_what_is_not_due(&mut passages, request);
+    unchanged::rest(&prepared, &mut passages, request)?;
     let mut cancel = request.cancel.clone();
     let interrupted = tokio::select! {
         compared = compare(&prepared, &mut passages, &run, request) => {
@@ -219,11 +227,13 @@ pub async fn run(project: &Project, request: &Request) -> Result<Report, Refused
         () = cancelled(&mut cancel) => true,
     };
     if !interrupted {
+        report.findings.extend(passages.iter().flat_map(Passage::remarks));
         let guarded = guard_all(&mut passages, request);
         report.record.exit_code = if guarded.is_empty() { EXIT_DONE } else { EXIT_GUARDED };
         report.findings.extend(guarded);
         seal(&mut passages, &run)?;
         deliver::deliver(&prepared, &mut passages, &mut report, request).await;
+        report.findings.extend(unchanged::remember(&mut passages));
     }
     let elapsed = chrono::TimeDelta::from_std(started.elapsed()).unwrap_or_default();
     report.record.finished = request.now + elapsed;
@@ -279,11 +289,14 @@ fn open(
             }
         }
         passages.push(Passage {
-            state: SyncState::open(store, &sync.name)?,
+            state: SyncState::glance(store, &sync.name)?,
+            fingerprint: None,
+            resting: false,
             records,
             record: SyncRecord { sync: sync.name.clone(), ..SyncRecord::default() },
             compared: None,
             sealed: false,
+            waits: false,
             sync: sync.clone(),
         });
     }
@@ -291,7 +304,7 @@ fn open(
 }
 
 fn skip_what_is_not_due(passages: &mut [Passage], request: &Request) {
-    for passage in passages {
+    for passage in passages.iter_mut().filter(|passage| !passage.waits) {
         if let Some(due) = passage.due(request) {
             passage.record.skipped =
                 Some(format!("not due before {}", due.format("%Y-%m-%d %H:%M:%S UTC")));
@@ -308,7 +321,7 @@ async fn compare(
 ) -> Result<(), Refused> {
     let active: BTreeSet<String> = passages
         .iter()
-        .filter(|passage| passage.record.skipped.is_none())
+        .filter(|passage| passage.is_active())
         .map(|passage| passage.sync.model.clone())
         .collect();
     if active.is_empty() {
@@ -319,7 +332,7 @@ async fn compare(
         (request.progress)(Progress::Computing { model: model.clone() });
         prepared.lake.compute(&model).await?;
     }
-    for passage in passages.iter_mut().filter(|passage| passage.record.skipped.is_none()) {
+    for passage in passages.iter_mut().filter(|passage| passage.is_active()) {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });
         let files = passage.state.files();
         passage.compare(&prepared.lake, &files, run, request).await?;
@@ -328,6 +341,10 @@ async fn compare(
 }
 
 impl Passage {
+    fn is_active(&self) -> bool {
+        self.record.skipped.is_none() && !self.resting
+    }
+
     fn due(&self, request: &Request) -> Option<DateTime<Utc>> {
         if request.force || request.baseline || request.retry_rejected {
             return None;
@@ -369,12 +386,41 @@ impl Passage {
         record.resynced = counts.of(Change::Resynced);
         record.unchanged =
             compared.desired.saturating_sub(record.entered + record.changed + record.resynced);
-        record.invalid = compared.invalid;
+        record.invalid = compared.invalid.rows;
         record.suppressed = compared.suppressed;
         record.rejected = counts.held();
         record.pending = counts.sent();
         self.compared = Some(compared);
         Ok(())
+    }
+
+    /// What the numbers alone do not say.
+    fn remarks(&self) -> Vec<Finding> {
+        let Some(compared) = &self.compared else { return Vec::new() };
+        let name = &self.sync.name;
+        let mut findings = Vec::new();
+        if compared.invalid.rows > 0 {
+            let reasons = compared.invalid.reasons.iter();
+            let reasons: Vec<_> =
+                reasons.map(|(reason, count)| format!("{reason} ({count})")).collect();
+            let message = format!("`{name}` cannot send everybody: {}", reasons.join(", "));
+            findings.push(
+                Finding::warning("R03", message).hint(format!(
+                    "`muster rejected {name}` lists them once a run has computed them"
+                )),
+            );
+        }
+        if compared.conflicts > 0 {
+            let message = format!(
+                "`{name}`: {} emails have several owners whose values differ",
+                compared.conflicts
+            );
+            findings.push(
+                Finding::warning("R04", message)
+                    .hint("the owner whose email was added last decides; see `identifiers`"),
+            );
+        }
+        findings
     }
 
     fn movement(&self) -> Option<Movement> {
@@ -418,6 +464,9 @@ fn seal(passages: &mut [Passage], run: &RunId) -> Result<(), Refused> {
             passage.state.seal(run, &compared.changes.path)?;
             passage.sealed = true;
         }
+        if let Some(compared) = &passage.compared {
+            passage.state.keep_invalid(compared.invalid.path.as_deref())?;
+        }
     }
     Ok(())
 }
@@ -429,9 +478,10 @@ fn finish(
     request: &Request,
     interrupted: bool,
 ) -> Result<Report, Refused> {
+    let waiting = passages.iter().any(|passage| passage.waits);
     let record = &mut report.record;
     record.syncs = passages.into_iter().map(|passage| passage.record).collect();
-    let incomplete = record.syncs.iter().any(|sync| sync.pending + sync.rejected > 0);
+    let incomplete = waiting || record.syncs.iter().any(|sync| sync.pending + sync.rejected > 0);
     record.exit_code = match record.exit_code {
         _ if interrupted || *request.cancel.borrow() => EXIT_INTERRUPTED,
         EXIT_DONE if incomplete => EXIT_INCOMPLETE,
@@ -457,6 +507,7 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
     let prepared = prepare(project, limits(project, &scratch, as_of)).await?;
     let chosen = choose(&prepared, request)?;
     let mut passages = open(&prepared, &store, &chosen, (&run, request))?;
+    passages.iter().try_for_each(|passage| passage.state.verify())?;
     let models: BTreeSet<String> = chosen.iter().map(|sync| sync.model.clone()).collect();
     engine::prepare(&prepared.lake).await?;
     for model in prepared.lake.closure(&models) {
@@ -466,9 +517,14 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
     let mut plan = Plan { run, as_of, syncs: Vec::new(), findings: warnings(&prepared) };
     for passage in &mut passages {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });
+        passage.wait_for_jobs(request.now)?;
+        if passage.waits {
+            continue;
+        }
         // What a killed run left behind counts, but is not written down by a plan.
-        let files = passage.state.settled_files(prepared.lake.session(), request.now).await?;
+        let files = passage.state.settled_files(prepared.lake.session(), request.now)?;
         passage.compare(&prepared.lake, &files, &plan.run, request).await?;
+        plan.findings.extend(passage.remarks());
         let guarded = passage.guarded(request);
         passage.record.skipped = guarded.as_ref().map(|finding| finding.message.clone());
         plan.findings.extend(guarded);

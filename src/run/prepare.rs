@@ -109,6 +109,7 @@ pub(super) async fn prepare(
         }
     }
     findings.extend(unmapped(&lake, &syncs));
+    findings.extend(without_members(&lake, &syncs));
     syncs.sort_by(|a, b| a.name.cmp(&b.name));
     let mut prepared = Prepared { lake, destinations: configured, syncs, findings };
     let more = [colliding(&prepared), objections(&prepared)].concat();
@@ -161,6 +162,25 @@ fn unmapped(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
     findings
 }
 
+/// Audiences of accounts on their way to lists of users, when nothing says who these are.
+fn without_members(lake: &Lake<'_>, syncs: &[Sync]) -> Vec<Finding> {
+    let project = lake.project();
+    let accounts = syncs.iter().filter(|sync| {
+        sync.call == Call::List && sync.level == Level::Account && project.members.is_none()
+    });
+    let finding = |sync: &Sync| {
+        let message =
+            format!("`{}` is about accounts, and `{}` lists users", sync.model, sync.destination);
+        let finding = Finding::error("S07", message)
+            .hint("say who the users of an account are in `queries/account_members.sql`");
+        match project.model(&sync.model) {
+            Some(model) => finding.at(&model.query.source, None),
+            None => finding,
+        }
+    };
+    accounts.map(finding).collect()
+}
+
 /// Attributes of one destination that would overwrite each other, under the names they get there.
 fn colliding(prepared: &Prepared<'_>) -> Vec<Finding> {
     let mut named = Vec::new();
@@ -184,16 +204,17 @@ fn objections(prepared: &Prepared<'_>) -> Vec<Finding> {
         let target = target_of(prepared, sync, "", None);
         let objections = configured.destination.objections(&target);
         findings.extend(objections.into_iter().map(|objection| {
-            Finding::error("S07", format!("`{}`: {objection}", sync.name))
+            Finding::error("S08", format!("`{}`: {objection}", sync.name))
                 .at(&model.query.source, None)
                 .hint(format!("`muster destinations {}` says what it takes", configured.spec.kind))
         }));
         let known = prepared.lake.profile_columns();
-        let lacking = configured.required.iter().filter(|name| !known.iter().any(|own| own == *name));
+        let lacking =
+            configured.required.iter().filter(|name| !known.iter().any(|own| own == *name));
         findings.extend(lacking.filter(|_| sync.level == Level::User).map(|name| {
             let message =
                 format!("`{}` needs `{name}` of every user, which `profiles` lacks", sync.name);
-            Finding::error("S08", message).at(&model.query.source, None).hint(format!(
+            Finding::error("S09", message).at(&model.query.source, None).hint(format!(
                 "let `profiles.sql` return a column `{name}`; {} refuses people without it",
                 configured.spec.title
             ))
@@ -235,9 +256,7 @@ pub(super) fn target_of(
         own.iter().all(|own| own.name != **column)
             && prepared.lake.profile_columns().contains(column)
     });
-    fields.extend(
-        enriching.map(|(_, name)| Field { name: name.clone(), kind: FieldKind::Text }),
-    );
+    fields.extend(enriching.map(|(_, name)| Field { name: name.clone(), kind: FieldKind::Text }));
     Target {
         sync: sync.name.clone(),
         run: run.to_owned(),
@@ -279,17 +298,14 @@ pub(super) fn records(prepared: &Prepared<'_>, sync: &Sync) -> Option<Records> {
         resync_on_new_identifier: sync.resync_on_new_identifier,
         keep_missing: sync.on_missing == OnMissing::Keep,
         match_fields: spec.match_fields,
-        profile: enriching
-            .into_iter()
-            .filter(|_| user_level)
-            .map(ToOwned::to_owned)
-            .collect(),
+        profile: enriching.into_iter().filter(|_| user_level).map(ToOwned::to_owned).collect(),
         required: configured
             .required
             .iter()
             .filter(|_| user_level)
             .map(|name| (*name).to_owned())
             .collect(),
+        profile_columns: lake.profile_columns().to_vec(),
         has_identifiers: project.identifiers.is_some(),
         has_suppressed: project.suppress.is_some(),
         per_trait,

@@ -6,6 +6,7 @@
 //!        /runs/<run>.json
 //!        /syncs/<model>.<destination>/manifest.json      which files count, and how far they are folded
 //!                                    /delivered.parquet  base, sorted by record key
+//!                                    /delta-<run>.parquet  what changed since, likewise
 //!                                    /remote.json        id of the remote list
 //!                                    /runs/<run>/changes.parquet, journal-*.jsonl
 //! ```
@@ -14,14 +15,16 @@
 //! and `remote.json`. That is all an object store has to offer.
 
 mod lock;
+mod manifest;
 mod runs;
 mod store;
 mod sync;
 
 pub use lock::{Holder, Lock};
+pub use manifest::{Manifest, Quiet};
 pub use runs::{RunId, RunRecord, SyncRecord};
 pub use store::Store;
-pub use sync::{Manifest, Settled, SyncState};
+pub use sync::{Settled, SyncState};
 
 use std::path::PathBuf;
 
@@ -70,7 +73,9 @@ impl StateError {
             Self::Write { source, .. } => Finding::error("K02", self.to_string())
                 .note(reason(source))
                 .hint("check the disk's free space and the permissions of the `state` folder"),
-            Self::Read { source, .. } => Finding::error("K03", self.to_string()).note(reason(source)),
+            Self::Read { source, .. } => Finding::error("K03", self.to_string())
+                .note(reason(source))
+                .hint("check the permissions of the `state` folder and what lies in it"),
             Self::Damaged { sync, .. } => Finding::error("K04", self.to_string()).hint(format!(
                 "restore it from a backup; or `muster reset {sync} --baseline` records the present as \
                  delivered, `muster reset {sync}` sends everything again"
@@ -80,7 +85,10 @@ impl StateError {
             }
             Self::Journal(error) => {
                 let source = std::error::Error::source(error).map(ToString::to_string);
-                let finding = Finding::error("K06", error.to_string());
+                let finding = Finding::error("K06", error.to_string()).hint(
+                    "check the disk; a journal that cannot be mended is restored from a backup, or \
+                     given up with `muster reset`",
+                );
                 source.into_iter().fold(finding, Finding::note)
             }
             Self::Engine(error) => error.finding(),

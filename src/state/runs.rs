@@ -22,6 +22,13 @@ impl RunId {
         }
     }
 
+    /// When the run started.
+    pub fn started(&self) -> Option<DateTime<Utc>> {
+        let time = self.0.trim_end_matches('+');
+        let parsed = chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%S%3fZ").ok()?;
+        Some(parsed.and_utc())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -5,44 +5,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 
+use super::manifest::{FORMAT, FileEntry, Manifest, Quiet, checksum};
 use super::{Result, RunId, StateError, Store};
-use crate::destinations::{Job, Remote};
-use crate::digest::hex;
+use crate::destinations::Remote;
 use crate::engine::{self, DELIVERED_FORMAT, DeliveredFiles, Folding, Session};
-use crate::outbox::{Replay, replay};
+use crate::outbox::{OpenJob, Replay, replay};
 
-/// Version of the manifest.
-const FORMAT: u32 = 1;
 /// How many runs' changes and journals are kept to look at.
 const KEPT_RUNS: usize = 30;
 
 const BASE: &str = "delivered.parquet";
-
-/// Which files count.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    pub format: u32,
-    pub sync: String,
-    /// The latest run whose journal is folded in.
-    pub folded: String,
-    /// When changes were last sent.
-    pub synced_at: Option<DateTime<Utc>>,
-    pub base: Option<FileEntry>,
-    /// Some record of the latest run was not acknowledged.
-    #[serde(default)]
-    pub uneven: bool,
-}
-
-/// One file as it was when it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    pub name: String,
-    pub rows: u64,
-    pub sha256: String,
-}
+/// What the names of deltas begin with.
+const DELTA: &str = "delta-";
+/// Why a file does not count.
+const ANOTHER: &str = "is not the file that was written (its checksum differs)";
 
 /// The state of one sync.
 #[derive(Debug, Clone)]
@@ -53,8 +31,8 @@ pub struct SyncState {
     manifest: Option<Manifest>,
 }
 
-/// Jobs, each with the rows it holds.
-pub type Jobs = Vec<(Job, Vec<u64>)>;
+/// Jobs whose outcome is still to be asked for.
+pub type Jobs = Vec<OpenJob>;
 
 /// What the journal of a run says became of its rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,84 +54,97 @@ impl Settled {
 impl SyncState {
     /// Reads and verifies; a damaged file is an error, never an empty state.
     pub fn open(store: &Store, sync: &str) -> Result<Self> {
+        let state = Self::glance(store, sync)?;
+        state.verify()?;
+        Ok(state)
+    }
+
+    /// Reads what there is without reading the files to their ends: `verify` before one of them is
+    /// used.
+    pub fn glance(store: &Store, sync: &str) -> Result<Self> {
         let folder = store.path(&format!("syncs/{sync}"));
         let path = folder.join("manifest.json");
         let mut state =
             Self { store: store.clone(), folder, sync: sync.to_owned(), manifest: None };
-        let Some(bytes) = store.read(&path)? else {
-            state.refuse_orphans()?;
-            return Ok(state);
+        let manifest = match store.read(&path)? {
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|_| state.damaged(&path, "cannot be read as a manifest"))?,
+            None if state.written()?.is_empty() => return Ok(state),
+            // The manifest was lost, or the process died between the first base and the first
+            // manifest; the base says how far it is folded, and what came later is folded again.
+            None => Manifest { sync: sync.to_owned(), ..Manifest::default() },
         };
-        let mut manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|_| state.damaged(&path, "cannot be read as a manifest"))?;
         if manifest.format > FORMAT {
             return Err(StateError::Newer { sync: sync.to_owned(), format: manifest.format });
         }
-        state.verify_base(&mut manifest)?;
-        state.manifest = Some(manifest);
+        state.manifest = Some(state.newest(manifest)?);
         Ok(state)
     }
 
-    /// A base without a manifest means that the manifest was lost (or that the process died between
-    /// the first base and the first manifest, which the base's own footer tells).
-    fn refuse_orphans(&mut self) -> Result<()> {
-        let base = self.folder.join(BASE);
-        if !base.exists() {
-            return Ok(());
-        }
-        let mut manifest = Manifest { sync: self.sync.clone(), ..Manifest::default() };
-        self.verify_base(&mut manifest)?;
-        self.manifest = Some(manifest);
-        Ok(())
+    /// Names of the files of state rows that lie in the folder.
+    fn written(&self) -> Result<Vec<String>> {
+        let mut names = self.store.list(&self.folder)?;
+        names.retain(|name| name == BASE || name.starts_with(DELTA));
+        Ok(names)
     }
 
     /// The base may be newer than the manifest: then the process died between the two, and the base,
-    /// which says itself how far it is folded, wins.
-    fn verify_base(&self, manifest: &mut Manifest) -> Result<()> {
+    /// which says itself how far it is folded and holds all deltas, wins.
+    fn newest(&self, mut manifest: Manifest) -> Result<Manifest> {
         let path = self.folder.join(BASE);
-        if let Some(base) = &manifest.base
-            && Self::checksum(&path)? == Some(base.sha256.clone())
-        {
-            return Ok(());
-        }
-        if manifest.base.is_none() && !path.exists() {
-            return Ok(());
-        }
         if !path.exists() {
-            return Err(self.damaged(&path, "is missing"));
+            // Deltas without a base are what is left of a state whose base and manifest were lost.
+            let complete = manifest.base.is_none() && manifest.format > 0;
+            return if complete { Ok(manifest) } else { Err(self.damaged(&path, "is missing")) };
         }
         let (metadata, rows) = engine::footer(&path)
             .map_err(|_| self.damaged(&path, "is not a whole Parquet file"))?;
         let folded = metadata.get("muster.folded").cloned().unwrap_or_default();
         if folded <= manifest.folded {
-            return Err(
-                self.damaged(&path, "is not the file that was written (its checksum differs)")
-            );
+            return match &manifest.base {
+                Some(base) if base.rows == rows => Ok(manifest),
+                _ => Err(self.damaged(&path, ANOTHER)),
+            };
         }
-        let sha256 = Self::checksum(&path)?.unwrap_or_default();
+        if manifest.format == 0 {
+            self.can_fold_again(&folded)?;
+        }
+        let sha256 = checksum(&path)?.unwrap_or_default();
         manifest.base = Some(FileEntry { name: BASE.into(), rows, sha256 });
+        manifest.deltas.clear();
+        manifest.quiet = None;
         manifest.uneven = true;
         manifest.folded = folded;
         manifest.format = FORMAT;
+        Ok(manifest)
+    }
+
+    /// Whether every delta that came after the base can be made again from its run.
+    fn can_fold_again(&self, folded: &str) -> Result<()> {
+        let names = self.written()?;
+        let runs = names.iter().filter_map(|name| {
+            name.strip_prefix(DELTA)?.strip_suffix(".parquet").filter(|run| *run > folded)
+        });
+        for run in runs {
+            let changes = self.folder.join("runs").join(run).join("changes.parquet");
+            if !changes.exists() {
+                return Err(self.damaged(&self.folder.join("manifest.json"), "is missing"));
+            }
+        }
         Ok(())
     }
 
-    fn checksum(path: &Path) -> Result<Option<String>> {
-        let failed = |source| StateError::Read { path: path.to_owned(), source };
-        let mut file = match std::fs::File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(failed(source)),
-        };
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match std::io::Read::read(&mut file, &mut buffer).map_err(failed)? {
-                0 => break,
-                length => hash.update(&buffer[..length]),
+    /// Every file is the one that was written, to its last byte.
+    pub fn verify(&self) -> Result<()> {
+        for entry in self.manifest.iter().flat_map(Manifest::entries) {
+            let path = self.folder.join(&entry.name);
+            match checksum(&path)? {
+                Some(sha256) if sha256 == entry.sha256 => {}
+                Some(_) => return Err(self.damaged(&path, ANOTHER)),
+                None => return Err(self.damaged(&path, "is missing")),
             }
         }
-        Ok(Some(hex(&hash.finalize())))
+        Ok(())
     }
 
     fn damaged(&self, path: &Path, why: &str) -> StateError {
@@ -167,25 +158,19 @@ impl SyncState {
         Ok(latest.unwrap_or_default())
     }
 
-    pub fn sync(&self) -> &str {
-        &self.sync
-    }
-
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// `None` before the first run.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.manifest.as_ref()
     }
 
     pub fn files(&self) -> DeliveredFiles {
-        let base = self.manifest.as_ref().and_then(|manifest| manifest.base.as_ref());
+        let path = |entry: &FileEntry| self.folder.join(&entry.name);
+        let manifest = self.manifest.as_ref();
         DeliveredFiles {
-            base: base.map(|base| self.folder.join(&base.name)),
+            base: manifest.and_then(|manifest| manifest.base.as_ref()).map(path),
+            deltas: manifest.iter().flat_map(|manifest| &manifest.deltas).map(path).collect(),
             // A base that is newer than its manifest does not say.
-            uneven: self.manifest.as_ref().is_none_or(|manifest| manifest.uneven),
+            uneven: manifest.is_none_or(|manifest| manifest.uneven),
         }
     }
 
@@ -199,6 +184,22 @@ impl SyncState {
         let path = self.outbox(run).join("changes.parquet");
         self.store.adopt(changes, &path)?;
         Ok(path)
+    }
+
+    /// Keeps the list of records that could not be sent in place of the one before; `None`: there are
+    /// none.
+    pub fn keep_invalid(&self, list: Option<&Path>) -> Result<()> {
+        let path = self.invalid();
+        match list {
+            Some(list) => self.store.adopt(list, &path),
+            None if path.exists() => self.store.remove(&path),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the list of records that could not be sent lies, if there are any.
+    pub fn invalid(&self) -> PathBuf {
+        self.folder.join("invalid.parquet")
     }
 
     /// Runs that were sealed and never folded: the process died.
@@ -232,8 +233,8 @@ impl SyncState {
         Ok(jobs)
     }
 
-    /// Folds a sealed run into what was delivered; a run without changes writes the manifest only.
-    /// Idempotent.
+    /// Folds a sealed run into what was delivered: a delta, or a new base now and then; a run without
+    /// changes writes the manifest only. Idempotent.
     pub async fn commit(
         &mut self,
         session: &Session,
@@ -244,62 +245,96 @@ impl SyncState {
         let changes = self.outbox(run).join("changes.parquet");
         let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
         let folding = Folding { run: run.as_str(), now, replay: &replayed };
-        let rows = engine::fold(&changes, &folding, &fresh)?;
+        let folded = engine::fold(&changes, &folding, &fresh, &self.metadata(run))?;
         let mut manifest = self.manifest.clone().unwrap_or_default();
-        if rows > 0 {
+        if manifest.is_due_for_compaction(folded.rows) && folded.rows > 0 {
             manifest.base = Some(self.write_base(session, run, &fresh).await?);
+            manifest.deltas.clear();
+            drop(std::fs::remove_file(&fresh));
+        } else if folded.rows > 0 {
+            manifest.deltas.push(self.write_delta(run, &fresh, folded.rows)?);
         }
         manifest.format = FORMAT;
+        manifest.quiet = None;
         manifest.sync.clone_from(&self.sync);
         run.as_str().clone_into(&mut manifest.folded);
         let settled = Settled::of(&replayed);
-        manifest.uneven = settled.acknowledged < engine::sent_rows(&changes)?;
+        manifest.uneven = settled.acknowledged < folded.sent;
         if replayed.rows.iter().any(|row| *row != crate::outbox::RowState::Pending) {
             manifest.synced_at = Some(now);
         }
         self.write_manifest(&manifest)?;
         self.manifest = Some(manifest);
-        drop(std::fs::remove_file(&fresh));
+        self.sweep()?;
         self.forget_old_runs()?;
         Ok(settled)
     }
 
+    /// Remembers that a comparison left nothing to do.
+    pub fn rest(&mut self, quiet: Quiet) -> Result<()> {
+        let Some(manifest) = &self.manifest else { return Ok(()) };
+        if manifest.quiet.as_ref() == Some(&quiet) || manifest.uneven {
+            return Ok(());
+        }
+        let manifest = Manifest { quiet: Some(quiet), format: FORMAT, ..manifest.clone() };
+        self.write_manifest(&manifest)?;
+        self.manifest = Some(manifest);
+        Ok(())
+    }
+
     /// The files as they would be once every unfolded run were folded; writes to the scratch folder
     /// only.
-    pub async fn settled_files(
-        &self,
-        session: &Session,
-        now: DateTime<Utc>,
-    ) -> Result<DeliveredFiles> {
+    pub fn settled_files(&self, session: &Session, now: DateTime<Utc>) -> Result<DeliveredFiles> {
         let mut files = self.files();
         for run in self.unfolded()? {
             let replayed = self.replay(&run)?;
             let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
             let folding = Folding { run: run.as_str(), now, replay: &replayed };
             let changes = self.outbox(&run).join("changes.parquet");
-            if engine::fold(&changes, &folding, &fresh)? > 0 {
-                let merged = session.scratch(&format!("{}.{run}.settled.parquet", self.sync));
-                let metadata = BTreeMap::new();
-                let ordered = session.ordered();
-                engine::merge(&ordered, &files, &fresh, &merged, &metadata).await?;
-                files = DeliveredFiles { base: Some(merged), uneven: true };
+            if engine::fold(&changes, &folding, &fresh, &BTreeMap::new())?.rows > 0 {
+                files.deltas.push(fresh);
+                files.uneven = true;
             }
         }
         Ok(files)
     }
 
-    async fn write_base(&self, session: &Session, run: &RunId, fresh: &Path) -> Result<FileEntry> {
-        let metadata = BTreeMap::from([
+    fn metadata(&self, run: &RunId) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
             ("muster.format", DELIVERED_FORMAT.to_owned()),
             ("muster.sync", self.sync.clone()),
             ("muster.folded", run.to_string()),
-        ]);
+        ])
+    }
+
+    async fn write_base(&self, session: &Session, run: &RunId, fresh: &Path) -> Result<FileEntry> {
         let written = session.scratch(&format!("{}.{run}.merged.parquet", self.sync));
-        let ordered = session.ordered();
-        let rows = engine::merge(&ordered, &self.files(), fresh, &written, &metadata).await?;
-        let sha256 = Self::checksum(&written)?.unwrap_or_default();
-        self.store.adopt(&written, &self.folder.join(BASE))?;
-        Ok(FileEntry { name: BASE.into(), rows, sha256 })
+        let mut files = self.files();
+        files.deltas.push(fresh.to_owned());
+        let rows = engine::compact(session, &files, &written, &self.metadata(run)).await?;
+        self.adopt(&written, BASE.to_owned(), rows)
+    }
+
+    fn write_delta(&self, run: &RunId, fresh: &Path, rows: u64) -> Result<FileEntry> {
+        self.adopt(fresh, format!("{DELTA}{run}.parquet"), rows)
+    }
+
+    /// Makes a complete file part of the folder.
+    fn adopt(&self, written: &Path, name: String, rows: u64) -> Result<FileEntry> {
+        let sha256 = checksum(written)?.unwrap_or_default();
+        self.store.adopt(written, &self.folder.join(&name))?;
+        Ok(FileEntry { name, rows, sha256 })
+    }
+
+    /// Removes files that no longer count, or never came to.
+    fn sweep(&self) -> Result<()> {
+        let Some(manifest) = &self.manifest else { return Ok(()) };
+        for name in self.written()? {
+            if !manifest.entries().any(|entry| entry.name == name) {
+                self.store.remove(&self.folder.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     fn write_manifest(&self, manifest: &Manifest) -> Result<()> {

@@ -47,7 +47,10 @@ fn run_with_files_of_at_most(project: &TempProject, blocks: u32) -> Ran {
 #[test]
 fn duplicate_and_null_keys_are_refused_with_their_count() {
     let rows = "user_id,score\nu1,1\nu1,2\nu2,3\nu2,4\n,5\n,6\n,7\n";
-    for (filter, says) in [("user_id IS NOT NULL", "2"), ("user_id IS NULL", "3")] {
+    for (filter, says) in [
+        ("user_id IS NOT NULL", "error[Q12]: trait `scores` returns 2 duplicate keys"),
+        ("user_id IS NULL", "error[Q11]: trait `scores` returns 3 NULL keys"),
+    ] {
         let sink = Sink::start();
         let project = TempProject::new();
         project.table_csv("users", rows).webhook("crm", &sink.url(), BRISK).trait_model(
@@ -55,7 +58,12 @@ fn duplicate_and_null_keys_are_refused_with_their_count() {
             r#""crm""#,
             &format!("{SCORES} WHERE {filter}"),
         );
-        assert_stops(&project, &sink, 2, &["scores", "user_id", says, "hint:"]);
+        assert_stops(
+            &project,
+            &sink,
+            2,
+            &["queries/traits/scores.sql:5:1", "user_id", says, "hint:"],
+        );
     }
 }
 
@@ -69,7 +77,7 @@ fn a_truncated_table_is_refused_and_costs_nothing() {
         .trait_model("scores", r#""crm""#, SCORES);
     project.run(&[]);
     cut_in_half(&project.path("data/users.parquet"));
-    assert_stops(&project, &sink, 2, &["data/users.parquet", "hint:"]);
+    assert_stops(&project, &sink, 2, &["error[T01]", "data/users.parquet", "hint:"]);
     project.table_parquet("users", &[("u1", 20), ("u2", 31)]);
     assert_eq!(project.run(&[]).difference("scores.crm"), [0, 0, 1, 0]);
 }
@@ -86,7 +94,7 @@ fn a_truncated_file_among_many_is_refused() {
         .webhook("crm", &sink.url(), BRISK)
         .trait_model("scores", r#""crm""#, SCORES);
     cut_in_half(&project.path("data/users/two.parquet"));
-    assert_stops(&project, &sink, 2, &["two.parquet", "hint:"]);
+    assert_stops(&project, &sink, 2, &["error[T01]", "two.parquet", "hint:"]);
 }
 
 #[test]
@@ -97,9 +105,19 @@ fn a_truncated_state_is_never_read_as_everybody_left() {
     let delivered = project.path(".muster/syncs/everybody.crm/delivered.parquet");
     let sound = fs::read(&delivered).unwrap();
     cut_in_half(&delivered);
-    assert_stops(&project, &sink, 2, &["delivered.parquet", "everybody.crm", "hint:"]);
+    assert_stops(
+        &project,
+        &sink,
+        2,
+        &["error[K04]", "delivered.parquet", "everybody.crm", "hint:"],
+    );
     fs::write(&delivered, b"").unwrap();
-    assert_stops(&project, &sink, 2, &["delivered.parquet", "everybody.crm", "hint:"]);
+    assert_stops(
+        &project,
+        &sink,
+        2,
+        &["error[K04]", "delivered.parquet", "everybody.crm", "hint:"],
+    );
     fs::write(&delivered, sound).unwrap();
     let report = project.run(&[]);
     assert_eq!((report.difference("everybody.crm"), sink.arrived()), ([0, 0, 0, 0], 1));
@@ -125,7 +143,12 @@ fn an_empty_result_is_stopped_by_a_guard_until_it_is_allowed() {
     project.run(&[]);
     project.table_csv("users", "user_id,score\nu0000,-1\n");
     sink.drain();
-    assert_stops(&project, &sink, 3, &["everybody.crm", "hint:", "--allow-large-change"]);
+    assert_stops(
+        &project,
+        &sink,
+        3,
+        &["error[G01]", "everybody.crm", "hint:", "--allow-large-change"],
+    );
     let report = project.run(&["--allow-large-change"]);
     assert_eq!(report.difference("everybody.crm"), [0, 3, 0, 0]);
     assert_eq!(sink.drain().subjects(), ["u0000", "u0001", "u0002"]);
@@ -137,7 +160,12 @@ fn more_than_half_of_a_thousand_leaving_is_stopped_by_a_guard() {
     let project = crowd(&sink, 1000, r#""crm""#);
     project.run(&[]);
     project.table_csv("users", &numbered_users(499));
-    assert_stops(&project, &sink, 3, &["everybody.crm", "501", "--allow-large-change"]);
+    assert_stops(
+        &project,
+        &sink,
+        3,
+        &["error[G01]", "everybody.crm", "501", "--allow-large-change"],
+    );
     project.table_csv("users", &numbered_users(500));
     assert_eq!(project.run(&[]).difference("everybody.crm"), [0, 500, 0, 0]);
 }
@@ -150,7 +178,7 @@ fn a_guard_of_ones_own_is_narrower() {
         let project = crowd(&sink, 100, &sync);
         project.run(&["--allow-large-change"]);
         project.table_csv("users", &numbered_users(left));
-        assert_stops(&project, &sink, 3, &["everybody.crm", "6", "hint:"]);
+        assert_stops(&project, &sink, 3, &["error[G01]", "everybody.crm", "6", "hint:"]);
     }
 }
 
@@ -175,7 +203,12 @@ fn a_locked_project_names_its_holder() {
     sink.script([Answer::Hold]);
     let first = project.start(&["run"]);
     sink.wait_for_requests(1);
-    assert_stops(&project, &sink, 2, &[".muster/lock", &first.id().to_string(), "hint:"]);
+    assert_stops(
+        &project,
+        &sink,
+        2,
+        &["error[K01]", ".muster/lock", &first.id().to_string(), "hint:"],
+    );
     sink.release();
     first.finish().exits(0);
     project.run(&[]);
@@ -213,24 +246,85 @@ fn a_state_folder_that_cannot_be_is_refused() {
     let sink = Sink::start();
     let project = crowd(&sink, 3, r#""crm""#);
     project.file(".muster", "not a folder");
-    assert_stops(&project, &sink, 2, &[".muster", "hint:"]);
+    assert_stops(&project, &sink, 2, &["error[K02]", ".muster", "hint:"]);
     project.remove(".muster").run(&[]);
     assert_eq!(sink.arrived(), 1);
 }
 
+/// Permissions do not stop root, but nobody can write into a file as into a folder.
 #[test]
 fn a_state_folder_that_cannot_be_written_is_refused() {
+    for part in ["tmp", "runs", "syncs", "syncs/everybody.crm/runs"] {
+        let sink = Sink::start();
+        let project = crowd(&sink, 3, r#""crm""#);
+        project.file(format!(".muster/{part}"), "not a folder");
+        let ran = assert_stops(&project, &sink, 2, &[".muster", "hint:"]);
+        let coded = ["error[K02]", "error[K03]"].iter().any(|code| ran.stderr.contains(code));
+        assert!(coded, "{part}\n{ran}");
+        project.remove(format!(".muster/{part}")).run(&[]);
+        assert_eq!(sink.arrived(), 1, "{part}: nothing was lost");
+    }
+}
+
+#[test]
+fn a_lock_that_cannot_be_taken_is_refused() {
     let sink = Sink::start();
     let project = crowd(&sink, 3, r#""crm""#);
-    let state = project.path(".muster");
-    fs::create_dir(&state).unwrap();
-    let mut permissions = fs::metadata(&state).unwrap().permissions();
-    permissions.set_readonly(true);
-    fs::set_permissions(&state, permissions).unwrap();
-    if fs::write(state.join("probe"), b"").is_ok() {
-        return; // root may write anywhere
-    }
-    assert_stops(&project, &sink, 2, &[".muster", "hint:"]);
+    fs::create_dir_all(project.path(".muster/lock")).unwrap();
+    assert_stops(&project, &sink, 2, &["error[K02]", ".muster/lock", "hint:"]);
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_refused_and_stays() {
+    let sink = Sink::start();
+    let project = crowd(&sink, 3, r#""crm""#);
+    sink.script([Answer::Hold]);
+    let running = project.start(&["run"]);
+    sink.wait_for_requests(1);
+    running.killer().kill();
+    assert_eq!(running.finish().code, None);
+    sink.wait_until_idle();
+    sink.healthy();
+    let journal = project.files_below(".muster").into_iter().find(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal-"))
+    });
+    let journal = journal.unwrap();
+    let sound = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, sound.replacen('{', "garbage{", 2)).unwrap();
+    assert_stops(&project, &sink, 2, &["error[K06]", "journal-", "hint:"]);
+    fs::write(&journal, sound).unwrap();
+    assert_eq!(project.run(&[]).outcome("everybody.crm"), [3, 0, 0]);
+}
+
+#[test]
+fn a_row_that_is_not_utf8_is_refused() {
+    let sink = Sink::start();
+    let project = crowd(&sink, 3, r#""crm""#);
+    project.file("data/users.csv", b"user_id,score\nu1,20\n\xff\xfe,30\n");
+    assert_stops(&project, &sink, 2, &["users.csv", "hint:"]);
+}
+
+#[test]
+fn a_table_that_changed_its_columns_is_refused_at_the_model() {
+    let sink = Sink::start();
+    let project = crowd(&sink, 3, r#""crm""#);
+    project.run(&[]);
+    project.table_csv("users", "user_id,points\nu1,20\n");
+    let place = "queries/audiences/everybody.sql:5:";
+    assert_stops(&project, &sink, 2, &["error[Q05]", place, "`score`", "hint:"]);
+}
+
+#[test]
+fn a_state_of_a_newer_version_is_refused() {
+    let sink = Sink::start();
+    let project = crowd(&sink, 3, r#""crm""#);
+    project.run(&[]);
+    let manifest = ".muster/syncs/everybody.crm/manifest.json";
+    let newer = project.read(manifest).replace("\"format\": 2", "\"format\": 99");
+    let newer = newer.replace("\"format\":2", "\"format\":99");
+    assert!(newer.contains("99"), "{newer}");
+    project.file(manifest, newer);
+    assert_stops(&project, &sink, 2, &["error[K05]", "everybody.crm", "hint:"]);
 }
 
 #[test]
@@ -238,7 +332,7 @@ fn a_full_disk_stops_the_run_before_it_sends_and_loses_nothing() {
     let sink = Sink::start();
     let project = crowd(&sink, 2000, r#""crm""#);
     let ran = run_with_files_of_at_most(&project, 1);
-    let ran = ran.exits(2).says(&[".muster", "hint:"]);
+    let ran = ran.exits(2).says(&["error[", ".muster", "hint:"]);
     assert!(!ran.stderr.contains("panicked"), "{ran}");
     assert_eq!(sink.arrived(), 0);
     assert_eq!(project.run(&[]).outcome("everybody.crm"), [2000, 0, 0]);

@@ -79,6 +79,7 @@ fn what_the_user_wrote_is_read_without_looking_at_what_becomes_of_it() {
             "cli/",
             "state/",
             "message.rs",
+            "message/",
             "plan.rs",
         ],
     );

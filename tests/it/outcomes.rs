@@ -139,3 +139,30 @@ fn one_killed_run_is_recovered_by_the_next() {
     assert_eq!(sent.len(), 3, "what was acknowledged before the kill is not sent again");
     assert_eq!(sent.ids()[1], sent.ids()[2]);
 }
+
+#[test]
+fn whoever_lacks_what_a_destination_needs_is_counted_listed_and_not_sent() {
+    let sink = Sink::start();
+    let project = shop(&sink);
+    project
+        .emails_csv("u1,a@example.org,2020-01-01\n")
+        .destination(
+            "mail",
+            &format!(
+                "type = \"braze\"\napi_key = \"key\"\nidentify_by = \"email\"\nbase_url = \"{}\"\n{ONE_ATTEMPT}",
+                sink.url()
+            ),
+        )
+        .audience("adults", r#""mail""#, ADULTS);
+    let plan = project.plan(&[]);
+    assert_eq!(plan.sync("adults.mail")["invalid"], 1);
+    let ran = project.muster(&["run"]);
+    let ran = ran.says(&["warning[R03]", "adults.mail", "no email (1)"]);
+    assert!(!ran.stderr.contains("u2"), "rows are not named in messages");
+    assert_eq!(sink.arrived(), 1);
+    project.muster(&["rejected"]).exits(0).shows(&["adults.mail", "u2", "no email", "not sent"]);
+    project.emails_csv("u1,a@example.org,2020-01-01\nu2,b@example.org,2020-01-01\n");
+    project.muster(&["run"]);
+    let rejected = project.muster(&["rejected"]).exits(0);
+    assert!(!rejected.stdout.contains("no email"), "{rejected}");
+}

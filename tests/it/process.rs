@@ -5,12 +5,15 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, LazyLock, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes on the slowest machine.
-const DEADLINE: Duration = Duration::from_secs(120);
+/// Longer than anything here takes on the slowest machine; more where more users are asked for.
+static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
+    let users = std::env::var("MUSTER_USERS").map_or(0, |text| text.parse().unwrap());
+    Duration::from_secs(120 + users / 5_000)
+});
 
 /// A process that ended: its exit code (`None`: killed) and all it wrote.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ impl Running {
     }
 
     pub fn finish(mut self) -> Ran {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + *DEADLINE;
         let (mut stdout, mut stderr) = (None, None);
         while stdout.is_none() || stderr.is_none() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -127,7 +130,7 @@ impl Running {
                 Ok(Event::Closed(Stream::Stdout, bytes)) => stdout = Some(bytes),
                 Ok(Event::Closed(Stream::Stderr, bytes)) => stderr = Some(bytes),
                 Ok(Event::Kill) => self.child.kill().unwrap(),
-                Err(_) => panic!("`muster` did not end within {DEADLINE:?}"),
+                Err(_) => panic!("`muster` did not end within {:?}", *DEADLINE),
             }
         }
         let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap()).unwrap();

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::Webhook;
 use super::signature::{Signature, SignatureOptions};
+use super::token::TokenOptions;
 use crate::destinations::reader::required_address;
 use crate::destinations::{
     BatchLimits, Built, Common, Entry, Grain, HTTP_OPTIONS, Idempotency, Maturity, OptionDoc,
@@ -58,6 +59,10 @@ const OPTIONS: &[OptionDoc] = &[
         "signature",
         "{ secret, algorithm = \"sha256\", header = \"X-Signature\", timestamp_header = \"X-Timestamp\" }",
     ),
+    OptionDoc::optional(
+        "oauth",
+        "{ token_url, client_id } with client_secret, refresh_token or private_key (PEM, RS256); also scope, subject, audience, json = true",
+    ),
 ];
 
 #[derive(Debug, Deserialize)]
@@ -73,6 +78,8 @@ struct Options {
     batch_format: Option<BatchFormat>,
     #[serde(default)]
     signature: Option<SignatureOptions>,
+    #[serde(default)]
+    oauth: Option<TokenOptions>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -98,13 +105,16 @@ const LEAST_SECRET: usize = 8;
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
     let options: Options = reader.own()?;
     let secrets = secrets(&options);
-    let Options { url, method, headers, batch_format, signature } = options;
+    let Options { url, method, headers, batch_format, signature, oauth } = options;
     let mut findings = Vec::new();
     let headers = header_map(reader, &headers, &mut findings);
     let signature = signature.and_then(|options| {
         Signature::new(options)
             .map_err(|fact| findings.push(reader.refuse("signature", &fact)))
             .ok()
+    });
+    let grant = oauth.and_then(|options| {
+        options.grant().map_err(|fact| findings.push(reader.refuse("oauth", &fact))).ok()
     });
     if !findings.is_empty() {
         return Err(findings);
@@ -116,6 +126,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         headers,
         envelope: batch_format.or_else(|| several.then_some(BatchFormat::Object)),
         signature,
+        grant,
     });
     Ok(Built::new(destination, secrets))
 }
@@ -127,7 +138,9 @@ fn secrets(options: &Options) -> Vec<Secret> {
         let token = value.expose().split_whitespace().next_back().unwrap_or_default();
         [value.clone(), Secret::new(token)]
     });
-    values.filter(|value| value.expose().len() >= LEAST_SECRET).chain(signing).collect()
+    let granting = options.oauth.iter().flat_map(TokenOptions::secrets);
+    let values = values.filter(|value| value.expose().len() >= LEAST_SECRET);
+    values.chain(signing).chain(granting).collect()
 }
 
 fn header_map(

@@ -1,0 +1,22 @@
+-- A required column that profiles do not have is a finding: every record would be invalid.
+
+--@ grain required
+
+--@ table users
+-- user_id,score
+-- u1,20
+
+--@ table people
+-- user_id,city
+-- u1,Ulm
+
+--@ query profiles
+SELECT user_id, city FROM people
+
+--@ audience adults ->
+SELECT user_id FROM users WHERE score >= 18
+
+--@ run
+--= error[S09]: `adults.out` needs `name` of every user, which `profiles` lacks
+--=   --> queries/audiences/adults.sql
+--= hint: let `profiles.sql` return a column `name`; Sketch refuses people without it
