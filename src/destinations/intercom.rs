@@ -152,12 +152,11 @@ impl Intercom {
     async fn identify(&self, session: &Session, message: &Message) -> Result<Outcome, Fault> {
         let subject = message.subject();
         let remembered = self.known().get(subject).cloned();
-        let found = match remembered {
-            Some(id) => Some(id),
-            None => {
-                let found = self.api.contact_with(session, "external_id", subject).await?;
-                found.map(|contact| contact.id)
-            }
+        let found = if remembered.is_some() {
+            remembered
+        } else {
+            let found = self.api.contact_with(session, "external_id", subject).await?;
+            found.map(|contact| contact.id)
         };
         match found {
             Some(id) => self.update(session, message, &id).await,

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::delivery::{Captured, Reply, Session};
 use crate::destinations::fixture::{ACCOUNT, IVO, MARA, batch, configured, target};
-use crate::destinations::{Configured, Destination, Fault, Field, FieldKind, Outcome, Target};
+use crate::destinations::{Configured, Fault, Field, FieldKind, Outcome, Target};
 use crate::message::Message;
 use crate::record::{Call, Change, Level};
 
@@ -159,7 +159,8 @@ async fn an_id_is_asked_for_once() {
 #[tokio::test]
 async fn a_contact_that_went_away_is_looked_for_again() {
     let made = made();
-    identified(&made, Vec::new()).await;
+    let (outcomes, _) = identified(&made, Vec::new()).await;
+    assert_eq!(outcomes, Ok(vec![Outcome::Delivered]));
     for (status, code) in [(404, "not_found"), (410, "contact_merged")] {
         let (outcomes, _) = identified(&made, vec![error(status, code, "User Not Found")]).await;
         assert!(matches!(outcomes.unwrap()[..], [Outcome::Retry { after: None, .. }]));
