@@ -101,7 +101,7 @@ impl Worker {
         self.output.read_line(&mut line)?;
         let after = Stat::of(self.child.id());
         let answer: Value = serde_json::from_str(&line)
-            .map_err(|_| format!("the worker did not answer to `{words}`"))?;
+            .map_err(|_| format!("the worker answered `{}` to `{words}`", line.trim_end()))?;
         if let Some(error) = answer["error"].as_str() {
             return Err(format!("`{words}`: {error}").into());
         }

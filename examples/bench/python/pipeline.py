@@ -21,6 +21,8 @@ COLUMNS = ["revenue", "orders_count"]
 
 def desired(lake, sql):
     connection = duckdb.connect()
+    # It would go where the report goes.
+    connection.execute("SET enable_progress_bar = false")
     connection.execute(f"CREATE VIEW orders AS SELECT * FROM read_parquet('{lake}/orders/*.parquet')")
     connection.execute(f"CREATE VIEW emails AS SELECT * FROM read_parquet('{lake}/emails.parquet')")
     query = f"SELECT m.*, e.value AS email FROM ({sql}) m LEFT JOIN emails e USING (user_id)"
