@@ -1,7 +1,6 @@
-//! Three throw-away destinations that prove that the contract can express what is to come: a hashed
-//! list that is found or created, an asynchronous job that only counts, and a partial failure inside
-//! a 200. They exist in tests only; the real ones will replace them. A fourth, the recorder, is what whole
-//! runs in tests are sent to.
+//! Two throw-away destinations that prove that the contract can express what is to come: a hashed
+//! list that is found or created, and an asynchronous job that only counts. They exist in tests only;
+//! the real ones will replace them. A third, the recorder, is what whole runs in tests are sent to.
 
 mod facebook;
 mod google;
