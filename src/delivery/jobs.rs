@@ -61,8 +61,12 @@ pub async fn resume(resumption: Resumption, mut control: Control) -> Resumed {
             return resumed;
         }
     };
-    let polls =
-        join_all(jobs.iter().map(|open| polled(&*destination, &session, &open.job, open.messages)));
+    // An earlier process has waited already: the first question is asked at once.
+    let polls = join_all(jobs.iter().map(|open| {
+        let job = Job { poll_after: Duration::ZERO, ..open.job.clone() };
+        let (destination, session) = (&destination, &session);
+        async move { polled(&**destination, session, &job, open.messages).await }
+    }));
     tokio::pin!(polls);
     let results = tokio::select! {
         results = &mut polls => results,

@@ -61,6 +61,24 @@ async fn a_job_that_takes_too_long_is_settled_by_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_asks_for_longer_pauses_than_a_run_may_take_is_asked_after_by_the_next() {
+    let outboxes = Outboxes::numbered(Call::Track, 5);
+    let patient = || Job { poll_after: 60 * MINUTE, ..job() };
+    let fake =
+        Fake { settle: slow(1).settle, ..Fake::new(move |_| Ok(Delivery::Submitted(patient()))) };
+    let fake = Arc::new(fake);
+    let drained = outboxes.drain(&fake, batched(), vec![]).await;
+    assert_eq!(counts(&drained.lanes[0]), [0, 0, 0, 5]);
+    let Terms { spec, common, secrets } = terms(batched());
+    let journal = Journal::reopen(&outboxes.journal(0), "model_0.fake", "run", 5).unwrap();
+    let jobs = outboxes.replay(0).jobs;
+    let resumption = Resumption { spec, destination: fake, common, secrets, jobs, journal };
+    let (_cancel, control) = control();
+    let resumed = resume(resumption, control).await;
+    assert_eq!((resumed.acknowledged, resumed.rejected, resumed.unsettled), (4, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn cancelling_leaves_the_job_to_the_next_run() {
     let outboxes = Outboxes::numbered(Call::Track, 5);
     let fake = Arc::new(slow(100));
