@@ -15,10 +15,14 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::attributes::attributes;
-use super::sendgrid_api::{API_KEY, Api, ERRORS_HOST, MARKETING, MOST_CONTACTS, REGION, Region};
+use super::sendgrid_api::{
+    API_KEY, Api, ERRORS_HOST, FIRST_POLL, Import, MARKETING, MOST_CONTACTS, NEXT_POLL, Progress,
+    REGION, Region,
+};
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Job, Maturity, OptionDoc, Quota, Reader, Remote, Secret, Settlement, Spec, Target,
+    Idempotency, Job, Maturity, OptionDoc, Outcome, Quota, Reader, Receipt, Remote, Secret,
+    Settlement, Spec, Target,
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
@@ -63,9 +67,10 @@ api_key = "${SENDGRID_API_KEY}"
         "SendGrid updates a contact only if all identifiers it has are given; only the email is sent, so contacts that also have an external or phone id may be refused.",
         "A NULL is sent as null, and as an empty text to a contact's own fields; that this clears the field is uncertain.",
         "Dates are written as `MM/DD/YYYY`; `dates = \"iso\"` writes them as ISO 8601 (which one SendGrid reads is uncertain).",
-        "Contacts that an import could not use are named in a file on a host of SendGrid's choosing: without `errors_host`, only their number is told, and they count as delivered.",
+        "Contacts that an import could not use are named in a file on a host of SendGrid's choosing: unless `errors_host` names it and the file names them all, nobody knows which they are, and the contacts of that import are sent again by the next run.",
         "The layout of that file is uncertain: a line with the email of a contact rejects that contact.",
-        "SendGrid publishes no numbers for its rate limit; requests are held to 10 per second, and its headers are heeded.",
+        "An email that SendGrid finds invalid makes it refuse a whole request, which is halved until the contact stands alone.",
+        "SendGrid publishes no numbers for its rate limit; requests are held to 3 per second, each with up to 10,000 contacts, and its headers are heeded.",
         "A field that was just created may take a while to be seen by imports (uncertain).",
         "Whether the EU region holds marketing contacts is uncertain.",
         "SendGrid takes no events for contacts and knows no accounts.",
@@ -179,6 +184,11 @@ impl SendGrid {
     }
 }
 
+/// What is known of a contact that its job says nothing of.
+fn unheard() -> Outcome {
+    Outcome::Unsettled { reason: "its import says nothing of it".into() }
+}
+
 fn rejected(reason: String) -> Fault {
     Fault::Rejected { reason }
 }
@@ -223,12 +233,26 @@ impl Destination for SendGrid {
         let emails: Vec<_> = contacts.iter().map(|contact| contact.email).collect();
         let body = serde_json::to_vec(&Contacts { contacts })
             .map_err(|error| rejected(format!("a value cannot be encoded: {error}")))?;
-        let job = self.api.import(session, body.into(), &emails).await?;
-        Ok(Delivery::Submitted(job))
+        let import = self.api.import(session, body.into(), &emails).await?;
+        let handle = serde_json::to_value(import)
+            .map_err(|error| Fault::Protocol { reason: error.to_string() })?;
+        Ok(Delivery::Submitted(Job { handle, poll_after: FIRST_POLL }))
     }
 
     async fn settle(&self, session: &Session, job: &Job, rows: usize) -> Result<Settlement, Fault> {
-        self.api.imported(session, job, rows).await
+        let import: Import = serde_json::from_value(job.handle.clone())
+            .map_err(|error| Fault::Protocol { reason: error.to_string() })?;
+        let outcomes = match self.api.imported(session, &import).await? {
+            Progress::Running => return Ok(Settlement::Running { poll_after: NEXT_POLL }),
+            Progress::Done(outcomes) => outcomes,
+        };
+        let mut receipt = Receipt::of(rows, &unheard());
+        for (position, outcome) in outcomes.into_iter().enumerate() {
+            if !receipt.set(position, outcome) {
+                return Err(Fault::Protocol { reason: "a contact that was not sent".into() });
+            }
+        }
+        Ok(Settlement::Done(receipt))
     }
 }
 

@@ -178,9 +178,43 @@ async fn a_file_on_a_host_that_nobody_named_is_not_fetched() {
         let results = json!({"errored_count": 2, "errors_url": url});
         let said = imported("", vec![import("errored", &results)]).await;
         assert!(said.captured.iter().all(|call| !call.url.contains("err.csv")));
-        assert_eq!(said.notices[0].count, 2);
-        assert!(said.notices[0].reason.contains("`errors_host`"));
-        assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
+        let outcomes = said.outcomes();
+        assert_eq!(outcomes.len(), 3);
+        let is_open = |row: &Outcome| matches!(row, Outcome::Unsettled { reason } if reason.contains("`errors_host`"));
+        assert!(outcomes.iter().all(is_open), "{outcomes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unless_the_file_names_all_the_others_are_not_known() {
+    let more = "errors_host = \"files.example.org\"\n";
+    let results = |count| {
+        import(
+            "errored",
+            &json!({"errored_count": count, "errors_url": "https://files.example.org/err.csv"}),
+        )
+    };
+    let file = || Reply::status(200, "ivo@example.org: no\n");
+    let words = |outcomes: Vec<Outcome>| {
+        let word = |outcome: &Outcome| match outcome {
+            Outcome::Delivered => "delivered",
+            Outcome::Rejected { reason } if reason.contains("ivo@example.org") => "named",
+            Outcome::Rejected { .. } => "rejected",
+            Outcome::Unsettled { .. } => "unsettled",
+            Outcome::Retry { .. } => "retry",
+        };
+        outcomes.iter().map(word).collect::<Vec<_>>().join(" ")
+    };
+    let said = words(imported(more, vec![results(1), file()]).await.outcomes());
+    assert_eq!(said, "delivered named delivered");
+    let said = words(imported(more, vec![results(2), file()]).await.outcomes());
+    assert_eq!(said, "unsettled named unsettled");
+    let said = words(imported(more, vec![results(3), file()]).await.outcomes());
+    assert_eq!(said, "rejected named rejected");
+    for status in [403, 404] {
+        let gone = Reply::status(status, "expired");
+        let said = words(imported(more, vec![results(1), gone]).await.outcomes());
+        assert_eq!(said, "unsettled unsettled unsettled");
     }
 }
 

@@ -1,4 +1,7 @@
 //! Contact imports: submitted, asked after, and read row by row where SendGrid says which rows.
+//!
+//! What it promises: where SendGrid only says how many contacts it could not use, none of those that
+//! may be meant counts as delivered, and none as refused: their fate is not known.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,18 +14,26 @@ use url::Url;
 use super::{Api, MOST_BYTES};
 use crate::delivery::{Request, Session};
 use crate::destinations::marks::{mark, positions};
-use crate::destinations::{Fault, Job, Outcome, Receipt, Settlement};
+use crate::destinations::{Fault, Outcome};
 
-const FIRST_POLL: Duration = Duration::from_secs(10);
-const NEXT_POLL: Duration = Duration::from_secs(15);
+pub(in super::super) const FIRST_POLL: Duration = Duration::from_secs(10);
+pub(in super::super) const NEXT_POLL: Duration = Duration::from_secs(15);
 /// A reason holds no more letters of a line than this.
 const LONGEST_REASON: usize = 300;
 
-/// What is kept of an import: its id, and a mark per contact in the order of the batch.
-#[derive(Debug, Serialize, Deserialize)]
-struct Handle {
+/// What is kept of an import: its id, and a mark per contact in the order of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct Import {
     job: String,
     marks: Vec<String>,
+}
+
+/// What an import has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Progress {
+    Running,
+    /// One outcome per contact, in the order of the request.
+    Done(Vec<Outcome>),
 }
 
 #[derive(Deserialize)]
@@ -31,7 +42,7 @@ struct Submitted {
 }
 
 #[derive(Deserialize)]
-struct Import {
+struct Report {
     status: Status,
     #[serde(default)]
     results: Results,
@@ -42,7 +53,9 @@ struct Import {
 enum Status {
     Pending,
     Completed,
+    /// Done, with some errors.
     Errored,
+    /// All errors, or not processed at all.
     Failed,
 }
 
@@ -52,99 +65,123 @@ struct Results {
     errors_url: Option<String>,
 }
 
+impl Import {
+    /// Number of contacts in the request.
+    pub fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    fn all(&self, outcome: &Outcome) -> Vec<Outcome> {
+        vec![outcome.clone(); self.marks.len()]
+    }
+}
+
 impl Api {
-    /// Submits contacts that are identified by these emails, in this order.
+    /// Submits contacts that are identified by these texts, in this order.
     pub async fn import(
         &self,
         session: &Session,
         body: Bytes,
-        emails: &[&str],
-    ) -> Result<Job, Fault> {
+        identities: &[&str],
+    ) -> Result<Import, Fault> {
         if body.len() > MOST_BYTES {
             let reason = format!("{} bytes are more than one request may hold", body.len());
             return Err(Fault::Rejected { reason });
         }
-        let request = self.write(Method::PUT, &["contacts"], body);
-        let Submitted { job_id: job } = session.send(request).await?.json()?;
-        if job.is_empty() {
-            return Err(unreadable("an import without an id"));
+        let job = self.submitted(session, self.write(Method::PUT, &["contacts"], body)).await?;
+        Ok(Import { job, marks: identities.iter().map(|identity| mark(identity)).collect() })
+    }
+
+    /// The id of the job that a request started.
+    pub async fn submitted(&self, session: &Session, request: Request) -> Result<String, Fault> {
+        let Submitted { job_id } = session.send(request).await?.json()?;
+        if job_id.is_empty() {
+            return Err(unreadable("a job without an id"));
         }
-        let handle = Handle { job, marks: emails.iter().map(|email| mark(email)).collect() };
-        let handle =
-            serde_json::to_value(handle).map_err(|error| unreadable(&error.to_string()))?;
-        Ok(Job { handle, poll_after: FIRST_POLL })
+        Ok(job_id)
     }
 
     /// What became of an import.
-    pub async fn imported(
-        &self,
-        session: &Session,
-        job: &Job,
-        rows: usize,
-    ) -> Result<Settlement, Fault> {
-        let handle: Handle = serde_json::from_value(job.handle.clone())
-            .map_err(|error| unreadable(&error.to_string()))?;
-        let response = match session.send(self.get(&["contacts", "imports", &handle.job])).await {
+    pub async fn imported(&self, session: &Session, import: &Import) -> Result<Progress, Fault> {
+        let request = self.get(&["contacts", "imports", &import.job]);
+        let response = match session.send(request).await {
             // The import itself is gone: nothing says what became of it.
             Err(Fault::Misconfigured { reason }) => {
-                let unsettled = Outcome::Unsettled { reason };
-                return Ok(Settlement::Done(Receipt::of(rows, &unsettled)));
+                return Ok(Progress::Done(import.all(&Outcome::Unsettled { reason })));
             }
             other => other?,
         };
-        let Import { status, results } = response.json()?;
+        let Report { status, results } = response.json()?;
         let errored = results.errored_count.unwrap_or(0);
-        match status {
-            Status::Pending => Ok(Settlement::Running { poll_after: NEXT_POLL }),
-            Status::Completed if errored == 0 => {
-                Ok(Settlement::Done(Receipt::of(rows, &Outcome::Delivered)))
+        Ok(match status {
+            Status::Pending => Progress::Running,
+            Status::Completed if errored == 0 => Progress::Done(import.all(&Outcome::Delivered)),
+            Status::Errored if errored == 0 => {
+                return Err(unreadable("an import with errors, but none"));
             }
-            Status::Errored if errored == 0 => Err(unreadable("an import with errors, but none")),
-            Status::Completed | Status::Errored if errored < rows as u64 => {
-                self.named(session, &handle, rows, &results).await.map(Settlement::Done)
+            Status::Completed | Status::Errored if errored < import.len() as u64 => {
+                Progress::Done(self.partly(session, import, &results).await?)
             }
             Status::Completed | Status::Errored | Status::Failed => {
-                let reason =
-                    format!("SendGrid could use no contact of its import `{}`", handle.job);
-                Ok(Settlement::Done(Receipt::of(rows, &Outcome::Rejected { reason })))
+                Progress::Done(self.refused(session, import, &results).await?)
             }
-        }
+        })
     }
 
-    /// An import that could not use some contacts: those that its file names are rejected, of the
-    /// others only the number is known.
+    /// An import that could use no contact: all are refused, with the reasons that its file gives.
+    async fn refused(
+        &self,
+        session: &Session,
+        import: &Import,
+        results: &Results,
+    ) -> Result<Vec<Outcome>, Fault> {
+        let named = self.named(session, import, results).await?;
+        let reason = format!("SendGrid could use no contact of its import `{}`", import.job);
+        let mut outcomes = import.all(&Outcome::Rejected { reason });
+        for (position, reason) in named {
+            outcomes[position] = Outcome::Rejected { reason };
+        }
+        Ok(outcomes)
+    }
+
+    /// An import that could not use some contacts: those that its file names are refused; unless that
+    /// is all of them, the fate of the others is not known.
+    async fn partly(
+        &self,
+        session: &Session,
+        import: &Import,
+        results: &Results,
+    ) -> Result<Vec<Outcome>, Fault> {
+        let named = self.named(session, import, results).await?;
+        let errored = results.errored_count.unwrap_or(0);
+        let mut outcomes = if named.len() as u64 == errored {
+            import.all(&Outcome::Delivered)
+        } else {
+            import.all(&Outcome::Unsettled { reason: unnamed(import, results, errored) })
+        };
+        for (position, reason) in named {
+            outcomes[position] = Outcome::Rejected { reason };
+        }
+        Ok(outcomes)
+    }
+
+    /// The contacts that the import's file of errors names, where it may be fetched and can be had.
     async fn named(
         &self,
         session: &Session,
-        handle: &Handle,
-        rows: usize,
+        import: &Import,
         results: &Results,
-    ) -> Result<Receipt, Fault> {
+    ) -> Result<BTreeMap<usize, String>, Fault> {
         let url = results.errors_url.as_deref().and_then(|url| Url::parse(url).ok());
-        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned();
-        let refused = match url {
-            Some(url) if self.trusts(&url) => {
-                let file = session.send(Request::get(url)).await?;
-                refused(&String::from_utf8_lossy(&file.body), &handle.marks)
+        let Some(url) = url.filter(|url| self.trusts(url)) else { return Ok(BTreeMap::new()) };
+        match session.send(Request::get(url)).await {
+            Ok(file) => Ok(complaints(&String::from_utf8_lossy(&file.body), &import.marks)),
+            // The address holds for a while only; what it answers says nothing of our credentials.
+            Err(Fault::Denied { .. } | Fault::Misconfigured { .. } | Fault::Rejected { .. }) => {
+                Ok(BTreeMap::new())
             }
-            _ => BTreeMap::new(),
-        };
-        let mut receipt = Receipt::of(rows, &Outcome::Delivered);
-        let unnamed = results.errored_count.unwrap_or(0).saturating_sub(refused.len() as u64);
-        for (position, reason) in refused {
-            if !receipt.set(position, Outcome::Rejected { reason }) {
-                return Err(unreadable("a contact that was not sent"));
-            }
+            Err(fault) => Err(fault),
         }
-        if unnamed > 0 {
-            let reason = format!(
-                "SendGrid could not use them; a file of its import `{}` names them, on host \
-                 `{host}`, which may be fetched once `errors_host` names it",
-                handle.job
-            );
-            receipt.notice(unnamed, reason);
-        }
-        Ok(receipt)
     }
 
     fn trusts(&self, url: &Url) -> bool {
@@ -154,9 +191,21 @@ impl Api {
     }
 }
 
+/// Why nobody knows which contacts an import could not use.
+fn unnamed(import: &Import, results: &Results, errored: u64) -> String {
+    let url = results.errors_url.as_deref().and_then(|url| Url::parse(url).ok());
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or("(none given)");
+    format!(
+        "SendGrid could not use {errored} of the {} contacts of its import `{}` and names them only \
+         in a file on host `{host}`: set `errors_host` to have it fetched",
+        import.len(),
+        import.job
+    )
+}
+
 /// The contacts that a file of errors names, with the line that does. Which columns or keys it has is
-/// not documented, so every word of it that is the email of one of ours counts.
-fn refused(file: &str, marks: &[String]) -> BTreeMap<usize, String> {
+/// not documented, so every word of it that is the identity of one of ours counts.
+fn complaints(file: &str, marks: &[String]) -> BTreeMap<usize, String> {
     let positions = positions(marks);
     let mut refused = BTreeMap::new();
     for line in file.lines() {
