@@ -16,9 +16,14 @@ pub(super) fn mark(identity: &str) -> String {
     hex(&hash[..6])
 }
 
-/// The position of every mark.
+/// The position of every mark that only one record has.
 pub(super) fn positions(marks: &[String]) -> HashMap<&str, usize> {
-    marks.iter().enumerate().map(|(position, mark)| (mark.as_str(), position)).collect()
+    let mut positions = HashMap::with_capacity(marks.len());
+    for (position, mark) in marks.iter().enumerate() {
+        let known = positions.entry(mark.as_str()).or_insert(Some(position));
+        *known = known.filter(|known| *known == position);
+    }
+    positions.into_iter().filter_map(|(mark, position)| Some((mark, position?))).collect()
 }
 
 #[cfg(test)]
@@ -30,5 +35,13 @@ mod tests {
         assert_eq!(mark(" Mara@Example.org"), mark("mara@example.org"));
         assert_ne!(mark("mara@example.org"), mark("ivo@example.org"));
         assert_eq!(mark("mara@example.org").len(), 12);
+    }
+
+    #[test]
+    fn a_mark_that_two_records_share_names_neither() {
+        let marks = ["A1", "b2", "a1"].map(mark);
+        let positions = positions(&marks);
+        assert_eq!(positions.get(mark("B2").as_str()), Some(&1));
+        assert_eq!(positions.len(), 1);
     }
 }

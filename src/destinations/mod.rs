@@ -21,10 +21,12 @@ mod braze_api;
 mod catalogue;
 mod fault;
 mod intercom_api;
+mod klaviyo_api;
 mod marks;
 mod oauth;
 mod options;
 mod portions;
+mod progress;
 mod raw;
 mod reader;
 mod sendgrid_api;
@@ -57,7 +59,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, rudderstack, segment, sendgrid, webhook }
+catalogue! { braze, file, intercom, kinesis, klaviyo, rudderstack, segment, sendgrid, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]

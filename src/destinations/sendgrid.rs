@@ -16,13 +16,12 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::attributes::attributes;
 use super::sendgrid_api::{
-    API_KEY, Api, ERRORS_HOST, FIRST_POLL, Import, MARKETING, MOST_CONTACTS, NEXT_POLL, Progress,
-    REGION, Region,
+    API_KEY, Api, ERRORS_HOST, FIRST_POLL, MARKETING, MOST_CONTACTS, NEXT_POLL, REGION, Region,
 };
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Job, Maturity, OptionDoc, Outcome, Quota, Reader, Receipt, Remote, Secret,
-    Settlement, Spec, Target,
+    Idempotency, Job, Maturity, OptionDoc, Quota, Reader, Remote, Secret, Settlement, Spec, Target,
+    progress,
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
@@ -184,11 +183,6 @@ impl SendGrid {
     }
 }
 
-/// What is known of a contact that its job says nothing of.
-fn unheard() -> Outcome {
-    Outcome::Unsettled { reason: "its import says nothing of it".into() }
-}
-
 fn rejected(reason: String) -> Fault {
     Fault::Rejected { reason }
 }
@@ -234,25 +228,12 @@ impl Destination for SendGrid {
         let body = serde_json::to_vec(&Contacts { contacts })
             .map_err(|error| rejected(format!("a value cannot be encoded: {error}")))?;
         let import = self.api.import(session, body.into(), &emails).await?;
-        let handle = serde_json::to_value(import)
-            .map_err(|error| Fault::Protocol { reason: error.to_string() })?;
-        Ok(Delivery::Submitted(Job { handle, poll_after: FIRST_POLL }))
+        progress::job(&import, FIRST_POLL).map(Delivery::Submitted)
     }
 
     async fn settle(&self, session: &Session, job: &Job, rows: usize) -> Result<Settlement, Fault> {
-        let import: Import = serde_json::from_value(job.handle.clone())
-            .map_err(|error| Fault::Protocol { reason: error.to_string() })?;
-        let outcomes = match self.api.imported(session, &import).await? {
-            Progress::Running => return Ok(Settlement::Running { poll_after: NEXT_POLL }),
-            Progress::Done(outcomes) => outcomes,
-        };
-        let mut receipt = Receipt::of(rows, &unheard());
-        for (position, outcome) in outcomes.into_iter().enumerate() {
-            if !receipt.set(position, outcome) {
-                return Err(Fault::Protocol { reason: "a contact that was not sent".into() });
-            }
-        }
-        Ok(Settlement::Done(receipt))
+        let import = progress::kept(job)?;
+        self.api.imported(session, &import).await?.settled(rows, NEXT_POLL)
     }
 }
 

@@ -8,7 +8,7 @@
 
 mod imports;
 
-pub(super) use imports::{FIRST_POLL, Import, NEXT_POLL, Progress};
+pub(super) use imports::{FIRST_POLL, NEXT_POLL};
 
 use std::time::{Duration, SystemTime};
 

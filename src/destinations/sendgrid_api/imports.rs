@@ -14,6 +14,7 @@ use url::Url;
 use super::{Api, MOST_BYTES};
 use crate::delivery::{Request, Session};
 use crate::destinations::marks::{mark, positions};
+use crate::destinations::progress::Progress;
 use crate::destinations::{Fault, Outcome};
 
 pub(in super::super) const FIRST_POLL: Duration = Duration::from_secs(10);
@@ -26,14 +27,6 @@ const LONGEST_REASON: usize = 300;
 pub(in super::super) struct Import {
     job: String,
     marks: Vec<String>,
-}
-
-/// What an import has come to.
-#[derive(Debug, PartialEq, Eq)]
-pub(in super::super) enum Progress {
-    Running,
-    /// One outcome per contact, in the order of the request.
-    Done(Vec<Outcome>),
 }
 
 #[derive(Deserialize)]
