@@ -59,7 +59,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, klaviyo, rudderstack, segment, sendgrid, webhook }
+catalogue! { braze, file, intercom, kinesis, klaviyo, resci, rudderstack, segment, sendgrid, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
