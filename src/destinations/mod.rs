@@ -21,6 +21,8 @@ mod braze_api;
 mod catalogue;
 mod fault;
 mod intercom_api;
+#[cfg_attr(not(test), allow(dead_code, reason = "the list destinations follow"))]
+mod normalise;
 mod oauth;
 mod options;
 mod portions;
