@@ -19,9 +19,10 @@ mod batch;
 mod braze_api;
 #[macro_use]
 mod catalogue;
+mod facebook_api;
 mod fault;
 mod intercom_api;
-#[cfg_attr(not(test), allow(dead_code, reason = "the list destinations follow"))]
+mod membership;
 mod normalise;
 mod oauth;
 mod options;
@@ -59,7 +60,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, rudderstack, segment, webhook }
+catalogue! { braze, facebook_custom_audiences, file, intercom, kinesis, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
