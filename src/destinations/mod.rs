@@ -19,10 +19,13 @@ mod batch;
 mod braze_api;
 #[macro_use]
 mod catalogue;
+mod facebook_api;
 mod fault;
 mod intercom_api;
 mod klaviyo_api;
 mod marks;
+mod membership;
+mod normalise;
 mod oauth;
 mod options;
 mod portions;
@@ -61,7 +64,10 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, klaviyo, resci, rudderstack, segment, sendgrid, webhook }
+catalogue! {
+    braze, facebook_custom_audiences, file, intercom, kinesis, klaviyo, resci, rudderstack, segment,
+    sendgrid, webhook
+}
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
