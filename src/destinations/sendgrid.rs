@@ -20,8 +20,8 @@ use super::sendgrid_api::{
 };
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Job, Maturity, OptionDoc, Quota, Reader, Remote, Secret, Settlement, Spec, Target,
-    progress,
+    Idempotency, Job, Maturity, OptionDoc, Quota, Reader, Receipts, Remote, Secret, Settlement,
+    Spec, Target, progress,
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
@@ -40,6 +40,7 @@ pub static SPEC: Spec = Spec {
     calls: &[Call::Identify],
     grain: Grain::Email,
     identifiers: "email",
+    receipts: Receipts::Counts,
     profile: &["first_name", "last_name"],
     // Of the specification; what all calls to the marketing API share is lower.
     quotas: &[Quota::per_second(100)],

@@ -8,7 +8,7 @@
 
 mod imports;
 
-pub(super) use imports::{FIRST_POLL, NEXT_POLL};
+pub(super) use imports::{FIRST_POLL, Import, NEXT_POLL};
 
 use std::time::{Duration, SystemTime};
 
@@ -79,6 +79,10 @@ impl Api {
 
     pub fn get(&self, path: &[&str]) -> Request {
         self.request(Method::GET, path)
+    }
+
+    pub fn delete(&self, path: &[&str]) -> Request {
+        self.request(Method::DELETE, path)
     }
 
     pub fn write(&self, method: Method, path: &[&str], body: Bytes) -> Request {

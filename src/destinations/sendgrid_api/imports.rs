@@ -94,6 +94,26 @@ impl Api {
         Ok(job_id)
     }
 
+    /// What became of taking contacts off a list; `None` while nobody knows. SendGrid promises no
+    /// answer for such jobs: one that it does not know was accepted, and that is all it says.
+    pub async fn taken_off(&self, session: &Session, job: &str) -> Result<Option<Outcome>, Fault> {
+        let response = match session.send(self.get(&["contacts", "imports", job])).await {
+            Err(Fault::Misconfigured { .. }) => return Ok(Some(Outcome::Delivered)),
+            other => other?,
+        };
+        let Report { status, results } = response.json()?;
+        Ok(match status {
+            Status::Pending => None,
+            Status::Completed if results.errored_count.unwrap_or(0) == 0 => {
+                Some(Outcome::Delivered)
+            }
+            Status::Completed | Status::Errored | Status::Failed => {
+                let reason = format!("SendGrid could not take them all off the list: job `{job}`");
+                Some(Outcome::Retry { after: None, reason })
+            }
+        })
+    }
+
     /// What became of an import.
     pub async fn imported(&self, session: &Session, import: &Import) -> Result<Progress, Fault> {
         let request = self.get(&["contacts", "imports", &import.job]);
