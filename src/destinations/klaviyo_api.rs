@@ -6,7 +6,7 @@
 
 mod imports;
 
-pub(super) use imports::{FIRST_POLL, NEXT_POLL, Profile, Submission};
+pub(super) use imports::{FIRST_POLL, Import, NEXT_POLL, Profile, Submission, cursor_of};
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

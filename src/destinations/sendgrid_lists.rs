@@ -36,7 +36,7 @@ use progress::Progress;
 pub(super) const ENTRY: Entry =
     Entry { spec: &SPEC, options: OPTIONS, common: HTTP_OPTIONS, configure };
 
-const EMAIL: MatchField = MatchField { source: "email", normalise: normalise::email };
+const EMAIL: MatchField = MatchField { source: "email", normalise: normalise::plain_email };
 
 /// What is known of SendGrid's lists.
 pub static SPEC: Spec = Spec {

@@ -30,7 +30,7 @@ const PAGE: &str = "100";
 /// One profile of a request, in the order of the batch.
 #[derive(Debug)]
 pub(in super::super) struct Profile<'a> {
-    /// By which Klaviyo tells it apart: an email or an external id.
+    /// By which Klaviyo tells it apart: an email, an external id or a phone number.
     pub identity: &'a str,
     pub encoded: Vec<u8>,
 }
@@ -265,11 +265,14 @@ fn identities(payload: &Json) -> impl Iterator<Item = &str> {
     let places = ["", "/attributes", "/data", "/data/attributes"];
     let objects = places.into_iter().filter_map(|place| payload.pointer(place));
     objects.flat_map(|object| {
-        ["external_id", "email"].into_iter().filter_map(|key| object.get(key)?.as_str())
+        ["external_id", "email", "phone_number"]
+            .into_iter()
+            .filter_map(|key| object.get(key)?.as_str())
     })
 }
 
-fn cursor_of(next: &str) -> Option<String> {
+/// Where the next page begins.
+pub(in super::super) fn cursor_of(next: &str) -> Option<String> {
     let url = Url::parse(next).ok()?;
     let mut query = url.query_pairs();
     query.find(|(name, _)| name == "page[cursor]").map(|(_, cursor)| cursor.into_owned())
