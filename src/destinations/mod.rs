@@ -66,7 +66,7 @@ use crate::record::{Call, Level};
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
     braze, facebook_custom_audiences, file, intercom, kinesis, klaviyo, klaviyo_lists, resci,
-    rudderstack, segment, sendgrid, sendgrid_lists, webhook
+    rudderstack, s3_csv, segment, sendgrid, sendgrid_lists, webhook
 }
 
 /// A configured destination, ready to be spoken to.
