@@ -217,13 +217,11 @@ impl Difference<'_> {
         })
     }
 
-    /// A column by which members are matched, without what somebody else still has.
-    fn own_match(&self, source: &str, column: &str) -> String {
-        let fields = &self.records.match_fields;
-        if self.records.grain != Grain::List || fields.iter().all(|field| field.source != source) {
-            return format!("c.{column}");
-        }
-        format!("CASE WHEN {}.value IS NULL THEN c.{column} END AS {column}", holder(source))
+    /// For each field of a member who leaves, whether somebody else still has the same.
+    fn shared(&self) -> impl Iterator<Item = String> {
+        let fields = self.records.match_fields.iter().map(|field| holder(field.source));
+        let fields = fields.filter(|_| self.records.grain == Grain::List);
+        fields.map(|alias| format!("{alias}.value IS NOT NULL AS {alias}"))
     }
 
     /// Nothing is left by which a member who leaves could be found without hitting somebody else.
@@ -247,11 +245,10 @@ impl Difference<'_> {
 
     /// Output columns, before `change`.
     fn columns(&self) -> Vec<String> {
-        let mut columns = vec!["c.record_key".to_owned(), "c.subject".to_owned()];
-        columns.push(self.own_match("email", "email"));
-        columns.push("c.trait".to_owned());
-        let identifiers = self.records.identifiers();
-        columns.extend(identifiers.iter().map(|name| self.own_match(name, &matched(name))));
+        let fixed = ["record_key", "subject", "email", "trait"].map(|name| format!("c.{name}"));
+        let mut columns: Vec<String> = fixed.into_iter().collect();
+        columns.extend(self.identifiers().iter().map(|name| format!("c.{name}")));
+        columns.extend(self.shared());
         for column in self.records.columns() {
             let (value, before, send) = names(column);
             columns.extend([value, before].map(|name| format!("c.{name}")));

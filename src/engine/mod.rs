@@ -18,6 +18,7 @@ mod memory;
 mod messages;
 mod records;
 mod session;
+mod shared;
 mod sql;
 mod tables;
 #[cfg(test)]

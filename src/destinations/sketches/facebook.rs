@@ -207,7 +207,7 @@ async fn a_list_is_found_by_name_or_created_once() {
 #[tokio::test]
 async fn a_batch_adds_and_removes() {
     let members = batch([
-        member("u1", "Ada.Lovelace@Example.ORG", Some("+1 (650) 555-0188"), Change::Entered),
+        member("u1", "ada.lovelace@example.org", Some("16505550188"), Change::Entered),
         member("u2", "gone@example.org", None, Change::Exited),
         member("u3", "new@example.org", None, Change::Entered),
     ]);
