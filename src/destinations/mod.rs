@@ -41,6 +41,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 pub(crate) use batch::encode;
 pub use batch::{Batch, Notice, Outcome, Receipt};
@@ -94,6 +95,25 @@ pub trait Destination: fmt::Debug + Send + Sync {
         remote: &Remote,
         batch: &Batch,
     ) -> Result<Delivery, Fault>;
+
+    /// Begins to replace a whole list: what it returns goes to `deliver` as its `remote`, with batches of
+    /// members who enter, all who are wanted. Only asked of destinations whose spec says `replaces`.
+    /// `started` is before the first of them leaves.
+    async fn begin_replacing(
+        &self,
+        session: &Session,
+        remote: &Remote,
+        started: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        let _ = (session, started);
+        Ok(remote.clone())
+    }
+
+    /// All who are wanted have arrived or were refused: takes off whoever was not among them.
+    async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
+        let _ = (session, remote);
+        Err(Fault::Protocol { reason: "this destination cannot replace a list".into() })
+    }
 
     /// Asks after a job that `deliver` handed back, possibly in an earlier process. `rows` is the
     /// number of messages that were in the job's batch.

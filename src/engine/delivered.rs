@@ -224,7 +224,8 @@ enum Effect {
 
 fn effect(change: Change, state: RowState, unclear: bool) -> Effect {
     match (change, state) {
-        (Change::Held, _) => Effect::Nothing,
+        (Change::Displaced, RowState::Acknowledged) => Effect::Remove,
+        (Change::Held | Change::Displaced, _) => Effect::Nothing,
         (Change::Retired, _) | (Change::Exited, RowState::Acknowledged) => Effect::Remove,
         (Change::Adopted, _) | (_, RowState::Acknowledged) => Effect::Deliver,
         (_, RowState::Unsettled) => Effect::Unsettle,
