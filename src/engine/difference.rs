@@ -412,17 +412,19 @@ impl Difference<'_> {
 
     /// What became of a record; NULL where nothing is to be said or done.
     fn change(&self) -> String {
-        let raw = self.records.grain == Grain::Raw;
-        let is_trait = self.records.model.kind == ModelKind::Trait;
-        if self.reading == Reading::Baseline {
-            return "CASE WHEN c.wanted THEN 'adopted' ELSE 'retired' END".to_owned();
-        }
-        if self.reading == Reading::Replace {
-            return format!(
+        match self.reading {
+            Reading::Normal => self.movement(),
+            Reading::Baseline => "CASE WHEN c.wanted THEN 'adopted' ELSE 'retired' END".to_owned(),
+            Reading::Replace => format!(
                 "CASE WHEN {ABSENT} THEN 'entered' WHEN c.wanted THEN 'resynced' \
                  WHEN c.present = FALSE THEN 'retired' ELSE 'displaced' END"
-            );
+            ),
         }
+    }
+
+    fn movement(&self) -> String {
+        let raw = self.records.grain == Grain::Raw;
+        let is_trait = self.records.model.kind == ModelKind::Trait;
         let any = |get: fn(&ModelColumn) -> String| {
             let all = self.records.columns().iter().map(get).collect::<Vec<_>>();
             if all.is_empty() { "FALSE".to_owned() } else { all.join(" OR ") }
