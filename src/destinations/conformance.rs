@@ -287,7 +287,7 @@ async fn checks_change_nothing_remote() {
 }
 
 /// Destinations whose reading calls are POST requests too.
-const READS_BY_POST: &[&str] = &["braze", "kinesis"];
+const READS_BY_POST: &[&str] = &["braze", "kinesis", "resci"];
 
 #[tokio::test(start_paused = true)]
 async fn no_window_exceeds_any_quota_of_the_catalogue() {

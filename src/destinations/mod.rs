@@ -23,13 +23,17 @@ mod facebook_api;
 mod fault;
 mod google_api;
 mod intercom_api;
+mod klaviyo_api;
+mod marks;
 mod membership;
 mod normalise;
 mod oauth;
 mod options;
 mod portions;
+mod progress;
 mod raw;
 mod reader;
+mod sendgrid_api;
 mod spec;
 
 #[cfg(test)]
@@ -62,7 +66,10 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, facebook_custom_audiences, file, google_ads_customer_match, intercom, kinesis, rudderstack, segment, webhook }
+catalogue! {
+    braze, facebook_custom_audiences, file, google_ads_customer_match, intercom, kinesis, klaviyo,
+    klaviyo_lists, resci, rudderstack, segment, sendgrid, sendgrid_lists, webhook
+}
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]

@@ -82,6 +82,11 @@ impl Portion {
         body.into()
     }
 
+    /// The pieces alone, for requests of another shape.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &piece.encoded[..])
+    }
+
     /// The position in the batch of every piece's message, in the order of the request.
     pub(super) fn messages(&self) -> impl Iterator<Item = usize> {
         self.pieces.iter().map(|piece| piece.message)
