@@ -19,6 +19,7 @@ mod batch;
 mod braze_api;
 #[macro_use]
 mod catalogue;
+mod customerio_api;
 mod fault;
 mod intercom_api;
 mod oauth;
@@ -55,7 +56,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, rudderstack, segment, webhook }
+catalogue! { braze, customerio, file, intercom, kinesis, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
