@@ -21,6 +21,7 @@ mod braze_api;
 mod catalogue;
 mod customerio_api;
 mod fault;
+mod hubspot_api;
 mod intercom_api;
 mod oauth;
 mod options;
@@ -56,7 +57,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, customerio, file, intercom, kinesis, rudderstack, segment, webhook }
+catalogue! { braze, customerio, file, hubspot, intercom, kinesis, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
