@@ -3,34 +3,35 @@
 //! A contact is an email unless the project names a property of unique values that holds the user id.
 //! HubSpot does not write some properties of a contact by its email and leave the others alone: so
 //! emails are looked up first, known contacts are updated by HubSpot's own id, and only unknown ones
-//! created. A company is always told apart by a property of unique values.
+//! created. A company is always told apart by a property of unique values. Events are taken by email.
 
+mod events;
 mod properties;
 mod replies;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use http::Method;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 
 use self::properties::{Kind, Wanted, property_name};
 use self::replies::Sent;
-use super::attributes::{email_beside_attributes, written};
+use self::writes::Write;
 use super::hubspot_api::{
     ACCESS_TOKEN, API_VERSION, Api, CLIENT_ID, CLIENT_SECRET, Credentials, REFRESH_TOKEN,
 };
 use super::portions::{Portion, Portions, Room, Verdict};
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Maturity, OptionDoc, Quota, Reader, Remote, Secret, Spec, Target,
+    Idempotency, Maturity, OptionDoc, Quota, Reader, Receipt, Remote, Secret, Spec, Target,
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
-use crate::message::Message;
 use crate::record::Call;
 #[cfg(test)]
 pub(super) use tests::server;
@@ -42,8 +43,8 @@ pub(super) const ENTRY: Entry =
 pub static SPEC: Spec = Spec {
     kind: "hubspot",
     title: "HubSpot",
-    summary: "Writes properties of contacts and companies to a HubSpot account.",
-    calls: &[Call::Identify, Call::Group],
+    summary: "Writes properties of contacts and companies, and custom events, to a HubSpot account.",
+    calls: &[Call::Identify, Call::Track, Call::Group],
     grain: Grain::Email,
     identifiers: "email; or the user id in a property of unique values; accounts by such a property of companies",
     quotas: &[Quota::per_second(10), Quota { limit: 100, per: std::time::Duration::from_secs(10) }],
@@ -54,6 +55,7 @@ pub static SPEC: Spec = Spec {
 type = "hubspot"
 access_token = "${HUBSPOT_ACCESS_TOKEN}"
 company_id_property = "external_account_id"
+event_prefix = "pe1234567_"
 "#,
     notes: &[
         "By email, a batch of up to 100 contacts takes up to three requests: one that looks them up, one that updates those found by HubSpot's id, one that creates the others.",
@@ -63,7 +65,9 @@ company_id_property = "external_account_id"
         "Names become lower case, and everything but letters, digits and underscores an underscore; that more than 100 letters are too many is uncertain.",
         "A NULL is sent as an empty text, which clears the property; booleans go into a checkbox with the values `true` and `false`, lists and structures travel as JSON text.",
         "`lifecyclestage` only moves forward in HubSpot.",
-        "Events are not sent: they exist in the largest plan only, and every event and each of its properties must be defined beforehand.",
+        "Custom events need an Enterprise plan; each event (`audience_entered`, `audience_exited`, `trait_computed`) and each of its properties must be defined in HubSpot beforehand, and what HubSpot does with a property that is not is uncertain.",
+        "Events name the contact by email, with whichever identifier the contacts are written; whether HubSpot creates a contact for an email that it does not know is uncertain, and a user without an email is refused.",
+        "HubSpot takes a batch of events as a whole and names no refused ones; an event is dropped when its id was seen within a year.",
         "New contacts are not marketing contacts unless the account makes them so; Muster never sets it.",
         "Plans allow 100 or 190 requests in ten seconds and a number per day; when the day's are used up, nothing more is sent in that run.",
         "How large a request may be is uncertain; requests are kept below 3 MB.",
@@ -94,6 +98,10 @@ const OPTIONS: &[OptionDoc] = &[
         "with `contact_id_property`: whether the preferred email is written too; default true",
     ),
     OptionDoc::optional(
+        "event_prefix",
+        "what HubSpot puts before the names of this account's events, such as \"pe1234567_\"",
+    ),
+    OptionDoc::optional(
         "create_fields",
         "whether properties that are missing are created; default true",
     ),
@@ -110,6 +118,7 @@ struct Options {
     contact_id_property: Option<String>,
     company_id_property: Option<String>,
     send_email: Option<bool>,
+    event_prefix: Option<String>,
     #[serde(default = "yes")]
     create_fields: bool,
 }
@@ -125,6 +134,7 @@ struct HubSpot {
     contact_id: Option<String>,
     company_id: Option<String>,
     send_email: bool,
+    event_prefix: Option<String>,
     create_fields: bool,
     /// Contacts that turned out to be there when they were to be created, by email.
     learned: Mutex<HashMap<String, String>>,
@@ -145,6 +155,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         contact_id: options.contact_id_property,
         company_id: options.company_id_property,
         send_email: options.send_email.unwrap_or(true),
+        event_prefix: options.event_prefix,
         create_fields: options.create_fields,
         learned: Mutex::default(),
     };
@@ -171,19 +182,6 @@ impl Options {
     }
 }
 
-/// What is to be done about one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Write {
-    /// The record of that id; of several messages about it, how many go before.
-    Update {
-        id: String,
-        turn: usize,
-    },
-    Create,
-    /// By the property of unique values.
-    Upsert,
-}
-
 #[async_trait]
 impl Destination for HubSpot {
     async fn check(&self, session: &Session) -> Result<(), Fault> {
@@ -191,6 +189,9 @@ impl Destination for HubSpot {
     }
 
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
+        if target.call == Call::Track {
+            return Ok(Remote::default());
+        }
         let kind = kind(target.call);
         let identifier = self.identifier(kind).map(Wanted::identifier);
         let values = target.fields.iter().map(Wanted::value);
@@ -204,6 +205,9 @@ impl Destination for HubSpot {
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {
+        if target.call == Call::Track {
+            return events::objections(&target.fields, self.event_prefix.as_deref());
+        }
         let kind = kind(target.call);
         let nameless = (kind == Kind::Company && self.company_id.is_none()).then(|| {
             "accounts need `company_id_property`: the property of HubSpot's companies that holds \
@@ -221,7 +225,11 @@ impl Destination for HubSpot {
         _remote: &Remote,
         batch: &Batch,
     ) -> Result<Delivery, Fault> {
-        let kind = kind(batch.messages()[0].call());
+        let call = batch.messages()[0].call();
+        if call == Call::Track {
+            return self.tell(session, batch).await.map(Into::into);
+        }
+        let kind = kind(call);
         let writes = self.writes(session, kind, batch).await?;
         let mut portions = self.portions(kind, batch, &writes);
         while let Some(portion) = portions.next() {
@@ -248,85 +256,22 @@ impl HubSpot {
         }
     }
 
-    async fn writes(
-        &self,
-        session: &Session,
-        kind: Kind,
-        batch: &Batch,
-    ) -> Result<Vec<Write>, Fault> {
-        if kind == Kind::Company || self.contact_id.is_some() {
-            return Ok(vec![Write::Upsert; batch.len()]);
-        }
-        let emails: Vec<&str> = batch.messages().iter().filter_map(Message::email).collect();
-        let mut known = self.recall(&emails);
-        let unknown: Vec<&str> =
-            emails.into_iter().filter(|email| !known.contains_key(*email)).collect();
-        known.extend(self.api.contacts_by_email(session, &unknown).await?);
-        let mut turns = HashMap::new();
-        let write = |message: &Message| {
-            let Some(id) = message.email().and_then(|email| known.get(email)) else {
-                return Write::Create;
-            };
-            let next = turns.entry(id.clone()).or_insert(0);
-            let turn = *next;
-            *next += 1;
-            Write::Update { id: id.clone(), turn }
-        };
-        Ok(batch.messages().iter().map(write).collect())
-    }
-
-    /// HubSpot refuses a request that names a record twice: each turn is a request of its own.
-    fn portions(&self, kind: Kind, batch: &Batch, writes: &[Write]) -> Portions {
-        let room = Room { pieces: SPEC.batch.max_rows, bytes: BYTES, piece_bytes: BYTES };
-        let turns = writes.iter().filter_map(|write| match write {
-            Write::Update { turn, .. } => Some(turn + 1),
-            Write::Create | Write::Upsert => None,
+    async fn tell(&self, session: &Session, batch: &Batch) -> Result<Receipt, Fault> {
+        let room = Room { pieces: events::MOST, bytes: BYTES, piece_bytes: BYTES };
+        let prefix = self.event_prefix.as_deref();
+        let mut portions = Portions::of(batch, room, |message| {
+            events::occurrences(message, prefix.ok_or("there is no `event_prefix`")?)
         });
-        let mut portions = Portions::none(batch);
-        let mut step = |step: &'static str, is_due: &dyn Fn(&Write) -> bool| {
-            portions.then(step, batch, room, |position, message| {
-                let write = &writes[position];
-                is_due(write).then(|| self.input(kind, write, (position, message)))
-            });
-        };
-        for now in 0..turns.max().unwrap_or(0) {
-            step("update", &|write| matches!(write, Write::Update { turn, .. } if *turn == now));
+        while let Some(portion) = portions.next() {
+            let request = self
+                .api
+                .events(&["send", "batch"])
+                .json_body(portion.body("inputs", ""))
+                .reading(events::silent);
+            let answer = session.send(request).await.map(|_| Vec::new());
+            portions.settle(&portion, answer)?;
         }
-        step("create", &|write| *write == Write::Create);
-        step("upsert", &|write| *write == Write::Upsert);
-        portions
-    }
-
-    /// The input that a message becomes.
-    fn input(
-        &self,
-        kind: Kind,
-        write: &Write,
-        (position, message): (usize, &Message),
-    ) -> Result<Vec<Vec<u8>>, String> {
-        let mut input = Input {
-            id: None,
-            id_property: None,
-            object_write_trace_id: position.to_string(),
-            associations: None,
-            properties: Properties(properties::values(message)),
-        };
-        match write {
-            Write::Update { id, .. } => input.id = Some(id),
-            Write::Create => {
-                let email = message.email().ok_or("it has no email")?;
-                input.associations = Some([]);
-                input.properties.0.push(("email".into(), email.into()));
-            }
-            Write::Upsert => {
-                let missing = "there is no property that tells such records apart";
-                input.id = Some(message.subject());
-                input.id_property = Some(self.identifier(kind).ok_or(missing)?);
-                let email = email_beside_attributes(message).filter(|_| self.send_email);
-                input.properties.0.extend(email.map(|email| ("email".into(), email.into())));
-            }
-        }
-        Ok(vec![written(&input)?])
+        Ok(portions.into_receipt(batch))
     }
 
     async fn send(
@@ -371,28 +316,5 @@ impl HubSpot {
 
     fn learned(&self) -> MutexGuard<'_, HashMap<String, String>> {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One record of a request.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Input<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id_property: Option<&'a str>,
-    object_write_trace_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    associations: Option<[(); 0]>,
-    properties: Properties,
-}
-
-#[derive(Debug)]
-struct Properties(Vec<(String, String)>);
-
-impl Serialize for Properties {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }

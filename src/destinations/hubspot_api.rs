@@ -143,6 +143,13 @@ impl Api {
         Ok(self.request(method, resource, path).json_body(body.into()))
     }
 
+    /// A request to something below `/events`.
+    pub(super) fn events(&self, path: &[&str]) -> Request {
+        let path: Vec<&str> =
+            ["events", self.version.as_str()].iter().chain(path).copied().collect();
+        self.at(Method::POST, &path)
+    }
+
     /// Versions by number stand before the resource, dated ones behind it.
     pub(super) fn request(&self, method: Method, resource: &str, path: &[&str]) -> Request {
         let head = match self.version.starts_with('v') {
@@ -150,7 +157,11 @@ impl Api {
             false => [resource, self.version.as_str()],
         };
         let path: Vec<&str> = ["crm"].iter().chain(&head).chain(path).copied().collect();
-        let request = Request::new(method, below(&self.base, &path))
+        self.at(method, &path)
+    }
+
+    fn at(&self, method: Method, path: &[&str]) -> Request {
+        let request = Request::new(method, below(&self.base, path))
             .header("accept", "application/json")
             .reading(answered)
             .heeding(window);

@@ -6,7 +6,7 @@
 //! anything is sent.
 
 use http::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
 use super::super::attributes::attributes;
@@ -28,6 +28,10 @@ pub(super) enum Kind {
     Contact,
     Company,
 }
+
+/// Values of properties: all are texts, and an empty one clears.
+#[derive(Debug)]
+pub(super) struct Values(pub Vec<(String, String)>);
 
 /// A property that must be there.
 #[derive(Debug)]
@@ -87,6 +91,12 @@ impl Kind {
             Self::Contact => "contactinformation",
             Self::Company => "companyinformation",
         }
+    }
+}
+
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
@@ -157,9 +167,9 @@ pub(super) fn objection(field: &Field, identifier: &str) -> Option<String> {
     Some(format!("the field `{}` {reason}", field.name))
 }
 
-/// Values as HubSpot takes them: all are texts, and an empty one clears.
-pub(super) fn values(message: &Message) -> Vec<(String, String)> {
-    attributes(message).map(|(name, value)| (property_name(name), text(&value))).collect()
+/// What a message says, as HubSpot takes it.
+pub(super) fn values(message: &Message) -> Values {
+    Values(attributes(message).map(|(name, value)| (property_name(name), text(&value))).collect())
 }
 
 /// Times in milliseconds since 1970, the form of ISO 8601 that HubSpot reads being uncertain.

@@ -39,6 +39,9 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
     let inputs = body["inputs"].as_array().cloned().unwrap_or_default();
     let url = request.url.split('?').next().unwrap_or_default();
     let path = url.rsplit("/crm/").next().unwrap_or_default();
+    if path.contains("/events/") {
+        return Reply::status(204, "");
+    }
     if request.method == "GET" {
         let unique = ["external_account_id", "ext_user_id"].map(|name| property(name, "string"));
         let all =
@@ -91,7 +94,9 @@ const UNIQUE: &str = "contact_id_property = \"ext_user_id\"\n";
 /// What all kinds of batches become, without looking at properties.
 async fn wires(made: &Configured) -> String {
     let mut shown = String::new();
-    for (name, batch) in made.batches() {
+    let batches =
+        made.batches().into_iter().filter(|(_, batch)| batch.messages()[0].call() != Call::Track);
+    for (name, batch) in batches {
         let wire = made.converse(&batch, Vec::new()).await.wire();
         let lines = wire.lines().filter(|line| !line.starts_with("GET "));
         let lines: Vec<_> =
@@ -171,6 +176,66 @@ async fn by_a_property_of_unique_values_contacts_are_written_in_one_request() {
     let quiet = hubspot(&format!("{UNIQUE}send_email = false\n"));
     let said = quiet.converse(&quiet.several(), Vec::new()).await;
     assert!(!said.wire().contains("\"email\""));
+}
+
+const EVENTS: &str = "event_prefix = \"pe1_\"\n";
+
+#[tokio::test]
+async fn events_name_the_contact_by_email_and_are_told_apart_by_an_id() {
+    let made = hubspot(EVENTS);
+    let two = [("ltv_90d", json!(1.5)), ("born", json!(null))];
+    let computed = made.message(Call::Track, MARA, Change::Changed, &two);
+    let said = made.converse(&batch([computed]), Vec::new()).await;
+    assert_snapshot!(said.wire().replace("},{", "},\n{"), @r#"
+    POST https://api.hubapi.com/events/v3/send/batch {"inputs":[{"eventName":"pe1_trait_computed","email":"mara.lind@example.org","occurredAt":"2026-11-20T09:00:00Z","uuid":"6d617261-2e6c-696e-6440-6578616d706c","properties":{"trait_key":"ltv_90d","ltv_90d":"1.5"}},
+    {"eventName":"pe1_trait_computed","email":"mara.lind@example.org","occurredAt":"2026-11-20T09:00:00Z","uuid":"f5eacee1-bb16-8c39-495d-7876a6e9ba5c","properties":{"trait_key":"born"}}]}
+    "#);
+    let entered = made.audience(Call::Track, IVO, Change::Entered);
+    assert_snapshot!(made.converse(&batch([entered]), Vec::new()).await.wire(), @r#"POST https://api.hubapi.com/events/v3/send/batch {"inputs":[{"eventName":"pe1_audience_entered","email":"ivo@example.org","occurredAt":"2026-11-20T09:00:00Z","uuid":"69766f40-6578-616d-706c-652e6f726700","properties":{"audience_key":"vip","vip":"true"}}]}"#);
+    let lengthy = asked(&[(&"x".repeat(51), FieldKind::Text)]);
+    let lengthy = Target { call: Call::Track, ..lengthy };
+    assert_eq!(made.destination.objections(&lengthy).len(), 1);
+}
+
+#[tokio::test]
+async fn no_request_holds_more_events_than_hubspot_takes() {
+    let made = hubspot(EVENTS);
+    let values = ["a", "b", "c", "d", "e", "f"].map(|name| (name, json!(1)));
+    let messages = (0..100).map(|_| made.message(Call::Track, MARA, Change::Changed, &values));
+    let said = made.converse(&batch(messages), Vec::new()).await;
+    let count = |request: &Captured| {
+        let body: Json = serde_json::from_slice(&request.body).unwrap();
+        body["inputs"].as_array().unwrap().len()
+    };
+    let counts: Vec<_> = said.captured.iter().map(count).collect();
+    assert_eq!(counts, [498, 102]);
+    assert_eq!(said.outcomes(), vec![Outcome::Delivered; 100]);
+}
+
+#[tokio::test]
+async fn only_silence_is_success_for_events() {
+    let made = hubspot(EVENTS);
+    let said = |reply| async {
+        let entered = [MARA, IVO].map(|user| made.audience(Call::Track, user, Change::Entered));
+        made.converse(&batch(entered), vec![reply]).await.result
+    };
+    assert_eq!(said(Reply::status(204, "")).await, Ok(vec![Outcome::Delivered; 2]));
+    for body in ["{}", "OK", "[]"] {
+        assert!(matches!(said(Reply::status(200, body)).await, Err(Fault::Protocol { .. })));
+    }
+    let unknown = json!({"status": "error", "category": "VALIDATION_ERROR"}).to_string();
+    assert!(matches!(said(Reply::status(400, unknown)).await, Err(Fault::Rejected { .. })));
+}
+
+#[tokio::test]
+async fn events_without_a_prefix_are_never_sent() {
+    let made = hubspot("");
+    let track = Target { call: Call::Track, ..asked(&[]) };
+    assert_snapshot!(made.destination.objections(&track).join("\n"), @"events need `event_prefix`: what HubSpot puts before the names of this account's events");
+    let entered = made.audience(Call::Track, MARA, Change::Entered);
+    let said = made.converse(&batch([entered]), Vec::new()).await;
+    assert!(said.captured.is_empty());
+    assert_eq!(said.outcomes(), [rejected("there is no `event_prefix`")]);
 }
 
 #[tokio::test]
