@@ -20,9 +20,12 @@ mod braze_api;
 #[macro_use]
 mod catalogue;
 mod customerio_api;
+mod facebook_api;
 mod fault;
 mod hubspot_api;
 mod intercom_api;
+mod membership;
+mod normalise;
 mod oauth;
 mod options;
 mod portions;
@@ -59,7 +62,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, customerio, file, hubspot, intercom, kinesis, rudderstack, segment, webhook }
+catalogue! { braze, customerio, facebook_custom_audiences, file, hubspot, intercom, kinesis, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
