@@ -19,9 +19,11 @@ mod batch;
 mod braze_api;
 #[macro_use]
 mod catalogue;
+mod customerio_api;
 mod facebook_api;
 mod fault;
 mod google_api;
+mod hubspot_api;
 mod intercom_api;
 mod klaviyo_api;
 mod marks;
@@ -67,8 +69,9 @@ use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
-    braze, facebook_custom_audiences, file, google_ads_customer_match, intercom, kinesis, klaviyo,
-    klaviyo_lists, resci, rudderstack, segment, sendgrid, sendgrid_lists, webhook
+    braze, customerio, facebook_custom_audiences, file, google_ads_customer_match, hubspot,
+    intercom, kinesis, klaviyo, klaviyo_lists, resci, rudderstack, segment, sendgrid,
+    sendgrid_lists, webhook
 }
 
 /// A configured destination, ready to be spoken to.
