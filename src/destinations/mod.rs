@@ -22,6 +22,7 @@ mod catalogue;
 mod fault;
 mod intercom_api;
 mod iterable_api;
+mod mailchimp_api;
 mod oauth;
 mod options;
 mod portions;
@@ -56,7 +57,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, iterable, kinesis, rudderstack, segment, webhook }
+catalogue! { braze, file, intercom, iterable, kinesis, mailchimp, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
