@@ -14,6 +14,7 @@
 //! The implementor owes: position in batch = position in request; a [`Receipt`] that covers every
 //! message; never a success that the reply does not state; a [`Fault`] named by what must happen next.
 
+mod amplitude_api;
 mod attributes;
 mod batch;
 mod braze_api;
@@ -57,7 +58,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, iterable, kinesis, mailchimp, rudderstack, segment, webhook }
+catalogue! { amplitude, braze, file, intercom, iterable, kinesis, mailchimp, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
