@@ -20,10 +20,13 @@ mod batch;
 mod braze_api;
 #[macro_use]
 mod catalogue;
+mod facebook_api;
 mod fault;
 mod intercom_api;
 mod iterable_api;
 mod mailchimp_api;
+mod membership;
+mod normalise;
 mod oauth;
 mod options;
 mod portions;
@@ -60,7 +63,10 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { amplitude, braze, file, intercom, iterable, kinesis, mailchimp, rudderstack, segment, webhook }
+catalogue! {
+    amplitude, braze, facebook_custom_audiences, file, intercom, iterable, kinesis, mailchimp, rudderstack, segment,
+    webhook,
+}
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]

@@ -1,8 +1,7 @@
-//! Two throw-away destinations that prove that the contract can express what is to come: a hashed
-//! list that is found or created, and an asynchronous job that only counts. They exist in tests only;
-//! the real ones will replace them. A third, the recorder, is what whole runs in tests are sent to.
+//! A throw-away destination that proves that the contract can express what is to come: an asynchronous
+//! job that only counts. It exists in tests only; the real one will replace it. Another, the recorder,
+//! is what whole runs in tests are sent to.
 
-mod facebook;
 mod google;
 pub(super) mod recorder;
 
