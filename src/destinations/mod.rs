@@ -14,6 +14,7 @@
 //! The implementor owes: position in batch = position in request; a [`Receipt`] that covers every
 //! message; never a success that the reply does not state; a [`Fault`] named by what must happen next.
 
+mod amplitude_api;
 mod attributes;
 mod batch;
 mod braze_api;
@@ -25,7 +26,9 @@ mod fault;
 mod google_api;
 mod hubspot_api;
 mod intercom_api;
+mod iterable_api;
 mod klaviyo_api;
+mod mailchimp_api;
 mod marks;
 mod membership;
 mod normalise;
@@ -69,9 +72,11 @@ use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
+    amplitude, braze, facebook_custom_audiences, file, intercom, iterable, kinesis, mailchimp, rudderstack, segment,
     braze, customerio, facebook_custom_audiences, file, google_ads_customer_match, hubspot,
     intercom, kinesis, klaviyo, klaviyo_lists, resci, rudderstack, segment, sendgrid,
     sendgrid_lists, webhook
+    webhook,
 }
 
 /// A configured destination, ready to be spoken to.
