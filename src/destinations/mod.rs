@@ -26,6 +26,7 @@ mod options;
 mod portions;
 mod raw;
 mod reader;
+mod salesforce_api;
 mod singles;
 mod spec;
 
@@ -56,7 +57,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, rudderstack, segment, webhook, zendesk }
+catalogue! { braze, file, intercom, kinesis, rudderstack, salesforce, segment, webhook, zendesk }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
