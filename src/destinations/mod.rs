@@ -57,7 +57,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, rudderstack, salesforce, segment, webhook, zendesk }
+catalogue! { braze, file, intercom, kinesis, pardot, rudderstack, salesforce, segment, webhook, zendesk }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]

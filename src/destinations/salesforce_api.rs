@@ -262,6 +262,22 @@ fn extend(url: &mut Url, path: &[&str]) {
     }
 }
 
+/// Letters, digits and single underscores, beginning with a letter.
+pub(super) fn plain(column: &str) -> String {
+    let mut name = String::new();
+    for letter in column.chars() {
+        let letter = if letter.is_ascii_alphanumeric() { letter } else { '_' };
+        if letter != '_' || !(name.is_empty() || name.ends_with('_')) {
+            name.push(letter);
+        }
+    }
+    let name = name.trim_end_matches('_');
+    if name.starts_with(|first: char| first.is_ascii_digit()) {
+        return format!("X{name}");
+    }
+    name.to_owned()
+}
+
 /// One error of a refused request, or of one record.
 #[derive(Debug, Deserialize)]
 pub(super) struct Complaint {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::super::salesforce_api::Org;
+use super::super::salesforce_api::{Org, plain};
 use super::super::{Fault, Field, FieldKind};
 use crate::delivery::Session;
 use crate::record::Value;
@@ -54,22 +54,6 @@ impl Naming {
 
 fn is_custom(name: &str) -> bool {
     name.ends_with("__c") || name.ends_with("__pc")
-}
-
-/// Letters, digits and single underscores, beginning with a letter.
-fn plain(column: &str) -> String {
-    let mut name = String::new();
-    for letter in column.chars() {
-        let letter = if letter.is_ascii_alphanumeric() { letter } else { '_' };
-        if letter != '_' || !(name.is_empty() || name.ends_with('_')) {
-            name.push(letter);
-        }
-    }
-    let name = name.trim_end_matches('_');
-    if name.starts_with(|first: char| first.is_ascii_digit()) {
-        return format!("X{name}");
-    }
-    name.to_owned()
 }
 
 /// A value as Salesforce reads it: times to the millisecond, lists and structures as JSON text.
