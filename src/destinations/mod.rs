@@ -38,7 +38,9 @@ mod portions;
 mod progress;
 mod raw;
 mod reader;
+mod salesforce_api;
 mod sendgrid_api;
+mod singles;
 mod spec;
 
 #[cfg(test)]
@@ -72,11 +74,9 @@ use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
-    amplitude, braze, facebook_custom_audiences, file, intercom, iterable, kinesis, mailchimp, rudderstack, segment,
-    braze, customerio, facebook_custom_audiences, file, google_ads_customer_match, hubspot,
-    intercom, kinesis, klaviyo, klaviyo_lists, resci, rudderstack, segment, sendgrid,
-    sendgrid_lists, webhook
-    webhook,
+    amplitude, braze, customerio, facebook_custom_audiences, file, google_ads_customer_match,
+    hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists, mailchimp, pardot, resci,
+    rudderstack, salesforce, segment, sendgrid, sendgrid_lists, webhook, zendesk
 }
 
 /// A configured destination, ready to be spoken to.
