@@ -21,6 +21,7 @@ mod braze_api;
 mod catalogue;
 mod fault;
 mod intercom_api;
+mod marketing_cloud_api;
 mod marketo_api;
 mod oauth;
 mod options;
@@ -56,7 +57,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, marketo, rudderstack, segment, webhook }
+catalogue! { braze, file, intercom, kinesis, marketo, rudderstack, salesforce_marketing_cloud, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
