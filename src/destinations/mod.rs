@@ -28,6 +28,7 @@ mod options;
 mod portions;
 mod raw;
 mod reader;
+mod responsys_api;
 mod spec;
 
 #[cfg(test)]
@@ -57,7 +58,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, marketo, rudderstack, salesforce_marketing_cloud, segment, webhook }
+catalogue! { braze, file, intercom, kinesis, marketo, responsys, rudderstack, salesforce_marketing_cloud, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
