@@ -31,6 +31,10 @@ pub struct Sync {
     /// Least time between two syncs; zero: none.
     pub every: Duration,
     pub list: Option<String>,
+    /// After how long the platform forgets a member.
+    pub forgets: Option<Duration>,
+    /// The fewest members with which the platform uses a list.
+    pub min_members: Option<u64>,
     pub fields: BTreeMap<String, String>,
     pub guard: Guard,
 }
@@ -70,6 +74,8 @@ pub fn resolve(
         history: entry.history && spec.history,
         every,
         list: entry.list.clone(),
+        forgets: spec.forgets,
+        min_members: spec.min_members,
         fields: entry.fields.clone(),
         guard: entry.guard,
     })

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{CATALOGUE, Common, Destination, Grain, OptionDoc, Reader, Secret, Spec};
+use super::{CATALOGUE, Common, Destination, Grain, MatchField, OptionDoc, Reader, Secret, Spec};
 use crate::finding::{Finding, Source, nearest};
 use crate::project::DestinationConfig;
 
@@ -50,6 +50,10 @@ pub struct Built {
     /// Profile columns without which a record is invalid, where its options decide; default: the
     /// entry's.
     pub required: Option<Vec<&'static str>>,
+    /// By which fields a list matches, where its options decide; default: the entry's.
+    pub match_fields: Option<Vec<MatchField>>,
+    /// In which country people are whose profile does not say.
+    pub country: Option<String>,
 }
 
 /// A configured destination, ready to be spoken to.
@@ -62,6 +66,10 @@ pub struct Configured {
     pub grain: Grain,
     /// Profile columns without which a record is invalid.
     pub required: Vec<&'static str>,
+    /// By which fields a list matches people.
+    pub match_fields: Vec<MatchField>,
+    /// In which country people are whose profile does not say.
+    pub country: Option<String>,
     /// Redacted wherever they turn up.
     pub secrets: BTreeSet<String>,
     pub warnings: Vec<Finding>,
@@ -69,7 +77,14 @@ pub struct Configured {
 
 impl Built {
     pub fn new(destination: Arc<dyn Destination>, secrets: Vec<Secret>) -> Self {
-        Self { destination, secrets, grain: None, required: None }
+        Self {
+            destination,
+            secrets,
+            grain: None,
+            required: None,
+            match_fields: None,
+            country: None,
+        }
     }
 
     /// Tells people apart otherwise than the catalogue says.
@@ -83,6 +98,20 @@ impl Built {
     #[must_use]
     pub fn requiring(mut self, required: Vec<&'static str>) -> Self {
         self.required = Some(required);
+        self
+    }
+
+    /// Matches people by other fields than the catalogue says.
+    #[must_use]
+    pub fn matching(mut self, fields: Vec<MatchField>) -> Self {
+        self.match_fields = Some(fields);
+        self
+    }
+
+    /// Takes people whose profile names no country to be in this one.
+    #[must_use]
+    pub fn in_country(mut self, country: Option<String>) -> Self {
+        self.country = country;
         self
     }
 }
@@ -136,6 +165,8 @@ pub fn configure(config: &DestinationConfig, source: &Source) -> Result<Configur
         destination: built.destination,
         grain: built.grain.unwrap_or(entry.spec.grain),
         required: built.required.unwrap_or_else(|| entry.spec.required.to_vec()),
+        match_fields: built.match_fields.unwrap_or_else(|| entry.spec.match_fields.to_vec()),
+        country: built.country,
         secrets: config.secrets.iter().cloned().chain(own).collect(),
     })
 }

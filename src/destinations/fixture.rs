@@ -274,7 +274,10 @@ impl Configured {
         let of_match = self.spec.match_fields.iter().filter(|field| field.source != "email");
         FixtureRow {
             identifiers: of_match
-                .map(|field| user.profile(field.source).and_then(|text| (field.normalise)(&text)))
+                .map(|field| {
+                    user.profile(field.source)
+                        .and_then(|text| (field.normalise)(&text, Some("AT")).ok())
+                })
                 .collect(),
             profile: self.profile().iter().map(|name| user.profile(name)).collect(),
             key: match self.grain {

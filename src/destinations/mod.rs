@@ -51,7 +51,9 @@ pub use catalogue::{Built, Configured, Entry, configure, entry, names};
 pub use fault::Fault;
 pub use options::{Common, HTTP_OPTIONS, LOCAL_OPTIONS, OptionDoc, Retry, Secret};
 pub use reader::Reader;
-pub use spec::{BatchLimits, Grain, Idempotency, MatchField, Maturity, Mode, Quota, Spec};
+pub use spec::{
+    BatchLimits, Grain, Idempotency, MatchField, Maturity, Mode, Normalise, Quota, Receipts, Spec,
+};
 
 use crate::delivery::Session;
 use crate::project::ModelKind;

@@ -43,5 +43,5 @@ fn sha256(text: &str) -> String {
 
 /// What a platform is matched by, hashed; an empty text where the member has no such field.
 fn hashed(field: &MatchField, member: &crate::message::Message) -> String {
-    field.of(member).map(|value| sha256(&value)).unwrap_or_default()
+    field.of(member).map(sha256).unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::message::Message;
-use crate::record::{Call, Value};
+use crate::record::Call;
 
 /// One entry of the catalogue.
 #[derive(Debug)]
@@ -23,6 +23,13 @@ pub struct Spec {
     pub identifiers: &'static str,
     /// For lists: the fields by which the platform matches, in its own normalisation.
     pub match_fields: &'static [MatchField],
+    /// How much the destination says of what became of single rows.
+    pub receipts: Receipts,
+    /// For lists: after how long the platform forgets a member; half of it later at most, members are
+    /// added again.
+    pub forgets: Option<Duration>,
+    /// For lists: the fewest members with which the platform uses a list.
+    pub min_members: Option<u64>,
     /// Profile columns without which a record is invalid; they travel with every message.
     pub required: &'static [&'static str],
     /// Profile columns that travel with every message where the project has them.
@@ -69,13 +76,27 @@ pub enum Grain {
     List,
 }
 
-/// One field by which a list matches people.
+/// One field by which a list matches people, each of which finds somebody on its own.
 #[derive(Debug, Clone, Copy)]
 pub struct MatchField {
     /// Identifier type (`email`, `phone`, …) or profile column it is taken from.
     pub source: &'static str,
-    /// `None`: the value cannot be normalised and is dropped. Normalising twice changes nothing.
-    pub normalise: fn(&str) -> Option<String>,
+    pub normalise: Normalise,
+}
+
+/// What a platform makes of a value before it compares, given the country of the profile (an ISO code,
+/// as written there), or why the value cannot be used, in a few words that do not hold it.
+pub type Normalise = fn(&str, Option<&str>) -> Result<String, &'static str>;
+
+/// How much a destination says of single rows. What it only counts is shown as counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipts {
+    /// Which rows it refused, and why.
+    PerRow,
+    /// How many rows it could not use.
+    Counts,
+    /// That it took the request.
+    Opaque,
 }
 
 /// At most `limit` requests in any window of this length.
@@ -120,19 +141,13 @@ pub enum Maturity {
 }
 
 impl MatchField {
-    /// What one member is matched by in this field, normalised.
-    pub fn of(&self, member: &Message) -> Option<String> {
-        let identifier = match self.source {
+    /// What one member is matched by in this field, normalised when the record was made. A member who
+    /// leaves has only those fields that no other member still has.
+    pub fn of<'m>(&self, member: &'m Message) -> Option<&'m str> {
+        match self.source {
             "email" => member.email(),
             source => member.identifiers().find(|(kind, _)| *kind == source).map(|(_, id)| id),
-        };
-        if let Some(value) = identifier {
-            return (self.normalise)(value);
         }
-        member.profile().find(|(name, _)| *name == self.source).and_then(|(_, value)| match value {
-            Value::Text(text) => (self.normalise)(text),
-            _ => None,
-        })
     }
 }
 
@@ -147,6 +162,16 @@ impl Maturity {
         match self {
             Self::Alpha => "alpha",
             Self::Beta => "beta",
+        }
+    }
+}
+
+impl Receipts {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PerRow => "per row",
+            Self::Counts => "counts only",
+            Self::Opaque => "none",
         }
     }
 }
@@ -171,6 +196,9 @@ impl Spec {
         grain: Grain::Subject,
         identifiers: "",
         match_fields: &[],
+        receipts: Receipts::PerRow,
+        forgets: None,
+        min_members: None,
         required: &[],
         profile: &[],
         quotas: &[],

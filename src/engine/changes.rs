@@ -281,7 +281,7 @@ pub fn read_blocks(
     let file = std::fs::File::open(path)?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let wanted = |name: &str| {
-        let prefixes = ["value.", "send.", "id.", "profile."];
+        let prefixes = ["value.", "send.", "id.", "held.", "profile."];
         ["record_key", "subject", "email", "change", "message_id"].contains(&name)
             || prefixes.iter().any(|prefix| name.starts_with(prefix))
     };

@@ -1,10 +1,11 @@
 //! One sync from desired records to changes: computes what is wanted, compares it with what was
 //! delivered, and writes what differs.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, TableReference};
@@ -13,14 +14,14 @@ use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use super::changes::{Changes, Labelling, write_changes};
 use super::columns::quoted;
 use super::delivered::{self, DeliveredFiles};
-use super::difference::{Difference, Reading};
+use super::difference::{Difference, Fading, Reading};
 use super::error::{EngineError, Result};
 use super::files;
 use super::invalid::{self, Invalid};
 use super::lake::{IDENTIFIERS, INTERNAL, Lake, MEMBERS, PROFILES, SUPPRESSED};
-use super::records::{Records, normaliser};
+use super::records::{Records, normaliser, objector};
 use super::session::Session;
-use crate::destinations::{Grain, MatchField};
+use crate::destinations::Grain;
 
 /// One sync to compare.
 #[derive(Debug, Clone)]
@@ -33,6 +34,16 @@ pub struct Comparison<'a> {
     pub origin: &'a str,
     pub now: DateTime<Utc>,
     pub retry_rejected: bool,
+    pub fading: Option<Fading>,
+}
+
+/// How many values of one match field there are, or cannot be used and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usability {
+    pub source: String,
+    /// `None`: they can be used.
+    pub objection: Option<String>,
+    pub values: u64,
 }
 
 /// What a comparison found.
@@ -45,6 +56,8 @@ pub struct Compared {
     pub suppressed: u64,
     /// Shared identifiers whose owners disagree.
     pub conflicts: u64,
+    /// Of the fields that members are matched by.
+    pub usability: Vec<Usability>,
     /// Records the destination has, or may have, before this run.
     pub before: u64,
     /// The SQL of the desired records and of the difference.
@@ -97,6 +110,7 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let beside = [records.suppressed_sql(), records.conflicts_sql()];
     let [suppressed, conflicts] = counts(lake, &what, beside).await?;
     let invalid = invalid::list(lake, records, &desired_path, &what).await?;
+    let usability = usability(session, records, &what).await?;
     let merge = session.ordered();
     let failed = |error| EngineError::of(&*what, error);
     let orders = records.orders();
@@ -108,6 +122,7 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
         reading: comparison.reading,
         delivered: schema.as_deref(),
         doubtful: comparison.delivered.uneven,
+        fading: comparison.fading.as_ref(),
     };
     let differing = difference.differing();
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
@@ -116,6 +131,9 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
         differ = merge.write(&what, sql, &differing_path).await?;
         let table = files::table(&merge, &differing_path, &orders).await?;
         merge.register("differing", table).map_err(failed)?;
+        if let Some(sql) = difference.held() {
+            held(lake, &sql, (&desired_path, &differing_path), &merge).await?;
+        }
     }
     // Without a difference whatever is wanted is there, and nothing needs a label.
     let (mut before, mut changes) = (rows - invalid.desired, Changes::default());
@@ -133,12 +151,44 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
         invalid,
         suppressed,
         conflicts,
+        usability,
         before,
         sql: format!(
             "-- desired\n{desired_sql};\n\n-- differing\n{};\n\n-- labels\n{labels};\n",
             differing.as_deref().unwrap_or("SELECT * FROM desired")
         ),
     })
+}
+
+/// What members who leave have in common with members who stay, as the table `held`.
+async fn held(
+    lake: &Lake<'_>,
+    sql: &str,
+    (desired, differing): (&Path, &Path),
+    merge: &Session,
+) -> Result<()> {
+    let what = "what other members still have";
+    let failed = |error| EngineError::of(what, error);
+    let session = lake.session().beside();
+    for (name, path) in [("desired", desired), ("differing", differing)] {
+        let table = files::table(&session, path, &[]).await?;
+        session.register(name, table).map_err(failed)?;
+    }
+    let path = session.scratch("held.parquet");
+    session.write(what, sql, &path).await?;
+    let table = files::table(merge, &path, &[]).await?;
+    merge.register("held", table).map_err(failed)
+}
+
+async fn usability(session: &Session, records: &Records, what: &str) -> Result<Vec<Usability>> {
+    let Some(sql) = records.unusable_sql() else { return Ok(Vec::new()) };
+    let rows = session.texts(what, &sql).await?;
+    let usability = rows.into_iter().map(|[source, objection, values]| Usability {
+        source: source.unwrap_or_default(),
+        objection,
+        values: values.and_then(|values| values.parse().ok()).unwrap_or(0),
+    });
+    Ok(usability.collect())
 }
 
 /// Records the destination has, or may have.
@@ -192,7 +242,7 @@ async fn counts(lake: &Lake<'_>, what: &str, queries: [Option<String>; 2]) -> Re
 pub(super) async fn explain(
     session: &Session,
     records: &Records,
-    desired: &std::path::Path,
+    desired: &Path,
     files: &DeliveredFiles,
 ) -> Result<[String; 2]> {
     let merge = session.ordered();
@@ -206,6 +256,7 @@ pub(super) async fn explain(
         reading: Reading::Normal,
         delivered: schema.as_deref(),
         doubtful: false,
+        fading: None,
     };
     let sql = difference.differing().unwrap_or_default();
     let plan = merge.explain(&sql).await.map_err(failed)?;
@@ -221,32 +272,39 @@ fn register_normalisers(session: &Session, records: &Records) {
     if records.grain != Grain::List {
         return;
     }
-    for field in records.match_fields {
-        let name = normaliser(&records.sync, field.source).trim_matches('"').to_owned();
-        let normalise = *field;
-        let function = move |arguments: &[ColumnarValue]| normalised(arguments, normalise);
-        session.context().register_udf(create_udf(
-            &name,
-            vec![DataType::Utf8],
-            DataType::Utf8,
-            Volatility::Immutable,
-            Arc::new(function),
-        ));
+    for field in &records.match_fields {
+        let normalise = field.normalise;
+        let usable = move |text: &str, country: Option<&str>| normalise(text, country).ok();
+        register(session, &normaliser(&records.sync, field.source), usable);
+        let objection = move |text: &str, country: Option<&str>| {
+            normalise(text, country).err().map(ToOwned::to_owned)
+        };
+        register(session, &objector(&records.sync, field.source), objection);
     }
 }
 
-fn normalised(
-    arguments: &[ColumnarValue],
-    field: MatchField,
-) -> std::result::Result<ColumnarValue, DataFusionError> {
-    let arrays = ColumnarValue::values_to_arrays(arguments)?;
-    let Some(array) = arrays.first() else {
-        return Err(DataFusionError::Internal("a normaliser takes one value".into()));
+/// A function of a value and a country.
+fn register(
+    session: &Session,
+    name: &str,
+    function: impl Fn(&str, Option<&str>) -> Option<String> + Send + Sync + 'static,
+) {
+    let function = move |arguments: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        let [value, country] = arrays.as_slice() else {
+            return Err(DataFusionError::Internal("wants a value and a country".into()));
+        };
+        let [value, country] = [cast(value, &DataType::Utf8)?, cast(country, &DataType::Utf8)?];
+        let pairs = value.as_string::<i32>().iter().zip(country.as_string::<i32>());
+        let answers = pairs.map(|(value, country)| function(value?, country));
+        let answers: ArrayRef = Arc::new(answers.collect::<StringArray>());
+        Ok(ColumnarValue::Array(answers))
     };
-    let text = cast(array, &DataType::Utf8)?;
-    let text = text.as_string::<i32>();
-    let values = (0..text.len())
-        .map(|row| if text.is_null(row) { None } else { (field.normalise)(text.value(row)) });
-    let values: ArrayRef = Arc::new(values.collect::<StringArray>());
-    Ok(ColumnarValue::Array(values))
+    session.context().register_udf(create_udf(
+        name.trim_matches('"'),
+        vec![DataType::Utf8; 2],
+        DataType::Utf8,
+        Volatility::Immutable,
+        Arc::new(function),
+    ));
 }

@@ -5,14 +5,15 @@
 //! themselves, a small part, are sorted by subject and record key.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
-use super::columns::{ModelColumn, quoted};
+use super::columns::{ModelColumn, literal, quoted};
 use super::records::Records;
 use crate::destinations::Grain;
 use crate::project::ModelKind;
-use crate::record::Call;
 
 /// How the difference is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,39 @@ pub struct Difference<'a> {
     /// Not everything arrived lately: then every record of a subject whose records disagree is said
     /// again, since what destinations keep of a subject is shared by its records.
     pub doubtful: bool,
+    /// For lists that forget their members: who was last said in a run before this one is said again.
+    pub fading: Option<&'a Fading>,
 }
+
+/// Since when a member of a list that forgets must have been said, as ids of runs: one for each first
+/// digit of a hash of the record, so that not everybody is said again in one run.
+#[derive(Debug, Clone)]
+pub struct Fading(Vec<String>);
+
+impl Fading {
+    /// Of a platform that forgets after `life`: members are said again when a quarter to half of it
+    /// has passed.
+    /// `id` is what a run that started then is called.
+    pub fn new(life: Duration, now: DateTime<Utc>, id: impl Fn(DateTime<Utc>) -> String) -> Self {
+        let since = |share: u32| now - life / 4 - life / 4 * share / (DIGITS - 1);
+        Self((0..DIGITS).map(|share| id(since(share))).collect())
+    }
+
+    /// Whether the record of `delivered` is to be said again.
+    fn sql(&self) -> String {
+        let latest = self.0.iter().max().map(|run| literal(run)).unwrap_or_default();
+        let cases = (0_u32..).zip(&self.0).fold(String::new(), |mut sql, (digit, run)| {
+            let _ = write!(sql, " WHEN '{digit:x}' THEN {}", literal(run));
+            sql
+        });
+        format!(
+            "(p.present AND p.run < {latest} AND p.run < CASE substr(md5(p.record_key), 1, 1){cases} END)"
+        )
+    }
+}
+
+/// Hexadecimal digits.
+const DIGITS: u32 = 16;
 
 impl Difference<'_> {
     /// What differs, sorted by record key. `None` when nothing was ever delivered: then everything
@@ -115,7 +148,8 @@ impl Difference<'_> {
         let columns = self.columns().join(", ");
         let joins = match self.records.grain {
             Grain::Raw => self.lookups(),
-            Grain::Subject | Grain::Email | Grain::List => String::new(),
+            Grain::List => self.holders(),
+            Grain::Subject | Grain::Email => String::new(),
         };
         format!(
             "SELECT {columns}, {change} AS change\nFROM differing AS c{joins}\n\
@@ -152,6 +186,53 @@ impl Difference<'_> {
         sql
     }
 
+    /// By which a member who leaves is found, as far as another member still has it: they stay for the
+    /// other one. Selects from `differing` and `desired`; a few rows, since few leave.
+    pub fn held(&self) -> Option<String> {
+        if self.records.grain != Grain::List || self.delivered.is_none() {
+            return None;
+        }
+        let parts = self.records.match_fields.iter().map(|field| {
+            let (column, source) = (matched(field.source), literal(field.source));
+            format!(
+                "SELECT DISTINCT {source} AS source, d.{column} AS value FROM desired AS d LEFT SEMI JOIN \
+                 (SELECT {column} AS leaving FROM differing WHERE NOT wanted) AS l ON l.leaving = d.{column} \
+                 WHERE d.invalid IS NULL"
+            )
+        });
+        Some(parts.collect::<Vec<_>>().join("\nUNION ALL\n"))
+    }
+
+    /// One row for each field of a member who leaves that somebody else still has.
+    fn holders(&self) -> String {
+        self.records.match_fields.iter().fold(String::new(), |mut sql, field| {
+            let (alias, column) = (holder(field.source), matched(field.source));
+            let _ = write!(
+                sql,
+                "\nLEFT JOIN (SELECT value FROM held WHERE source = {}) AS {alias} \
+                 ON {alias}.value = c.{column} AND NOT c.wanted",
+                literal(field.source)
+            );
+            sql
+        })
+    }
+
+    /// For each field of a member who leaves, whether somebody else still has the same.
+    fn shared(&self) -> impl Iterator<Item = String> {
+        let fields = self.records.match_fields.iter().map(|field| holder(field.source));
+        let fields = fields.filter(|_| self.records.grain == Grain::List);
+        fields.map(|alias| format!("{alias}.value IS NOT NULL AS {alias}"))
+    }
+
+    /// Nothing is left by which a member who leaves could be found without hitting somebody else.
+    fn all_held(&self) -> String {
+        let fields = self.records.match_fields.iter().map(|field| {
+            let (alias, column) = (holder(field.source), matched(field.source));
+            format!("(c.{column} IS NULL OR {alias}.value IS NOT NULL)")
+        });
+        fields.collect::<Vec<_>>().join(" AND ")
+    }
+
     /// A new identifier need not be said when a record that stays brings the values anyway.
     fn adopts_by_sibling(&self) -> bool {
         self.records.model.kind == ModelKind::Trait && !self.records.resync_on_new_identifier
@@ -167,6 +248,7 @@ impl Difference<'_> {
         let fixed = ["record_key", "subject", "email", "trait"].map(|name| format!("c.{name}"));
         let mut columns: Vec<String> = fixed.into_iter().collect();
         columns.extend(self.identifiers().iter().map(|name| format!("c.{name}")));
+        columns.extend(self.shared());
         for column in self.records.columns() {
             let (value, before, send) = names(column);
             columns.extend([value, before].map(|name| format!("c.{name}")));
@@ -228,10 +310,11 @@ impl Difference<'_> {
         let _ = write!(
             sql,
             ", d.record_key IS NOT NULL AS wanted, p.record_key IS NOT NULL AS known, {} AS moved, \
-             {doubtful} AS doubtful\n\
+             {doubtful} AS doubtful, {} AS faded\n\
              FROM {desired} AS d FULL JOIN delivered AS p ON d.record_key = p.record_key\n\
              WHERE d.invalid IS NULL AND (d.record_key IS NULL OR p.record_key IS NULL OR p.standing <> 'delivered'",
-            self.moved()
+            self.moved(),
+            self.fading.map_or_else(|| "FALSE".to_owned(), Fading::sql),
         );
         sql + &self.reasons(&differs) + ")"
     }
@@ -244,6 +327,7 @@ impl Difference<'_> {
         values
             .chain(moved)
             .chain(doubtful)
+            .chain(self.fading.map(Fading::sql))
             .fold(String::new(), |sql, reason| sql + " OR " + &reason)
     }
 
@@ -312,7 +396,7 @@ impl Difference<'_> {
     /// Restricts records of one trait to their own column.
     fn own(&self, column: &ModelColumn, name: &str) -> String {
         match self.records.per_trait {
-            true => format!("{name} = {} AND ", super::columns::literal(&column.name)),
+            true => format!("{name} = {} AND ", literal(&column.name)),
             false => String::new(),
         }
     }
@@ -360,12 +444,16 @@ impl Difference<'_> {
             case("c.wanted", "'changed'");
         } else {
             case("c.wanted AND c.present AND c.moved", self.moved_change());
+            case("c.wanted AND c.faded", "'resynced'");
             case("c.wanted AND c.present AND NOT c.doubtful", "'adopted'");
             case("c.wanted", "'entered'");
         }
         case("c.present = FALSE", "'retired'");
         if raw {
             case("w.subject IS NOT NULL", "'retired'");
+        }
+        if self.records.grain == Grain::List {
+            case(&self.all_held(), "'retired'");
         }
         if is_trait {
             if self.records.keep_missing {
@@ -382,15 +470,25 @@ impl Difference<'_> {
     }
 
     fn identifiers(&self) -> Vec<String> {
-        self.records.identifiers().iter().map(|name| quoted(&format!("id.{name}"))).collect()
+        self.records.identifiers().iter().map(|name| matched(name)).collect()
     }
 
     fn profile(&self) -> Vec<String> {
-        if self.records.call == Call::List {
-            return Vec::new();
-        }
         self.records.profile.iter().map(|name| quoted(&format!("profile.{name}"))).collect()
     }
+}
+
+/// The column by which members are matched in one field.
+fn matched(source: &str) -> String {
+    match source {
+        "email" => source.to_owned(),
+        source => quoted(&format!("id.{source}")),
+    }
+}
+
+/// What is joined to find out whether somebody else has the same in one field.
+fn holder(source: &str) -> String {
+    quoted(&format!("held.{source}"))
 }
 
 /// The quoted names of a column's new value, its acknowledged value, and whether it travels.

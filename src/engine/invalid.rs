@@ -3,9 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::TableReference;
 
 use super::error::{EngineError, Result};
@@ -69,8 +66,11 @@ async fn reasons(session: &Session, what: &str) -> Result<Vec<(String, u64)>> {
         "SELECT reason, CAST(count(*) AS BIGINT) AS records FROM {INTERNAL}.invalid \
          GROUP BY reason ORDER BY records DESC, reason"
     );
-    let pairs = pairs(session, what, &sql).await?;
-    Ok(pairs.into_iter().map(|(reason, count)| (reason, count.parse().unwrap_or(0))).collect())
+    let rows = session.texts(what, &sql).await?;
+    let reason = |[reason, count]: [Option<String>; 2]| {
+        (reason.unwrap_or_default(), count.and_then(|count| count.parse().ok()).unwrap_or(0))
+    };
+    Ok(rows.into_iter().map(reason).collect())
 }
 
 /// The rows of a list that an earlier run left: subject and reason.
@@ -79,23 +79,7 @@ pub async fn invalid_rows(session: &Session, path: &Path) -> Result<Vec<(String,
     let ordered = session.ordered();
     let table = files::table(&ordered, path, &[]).await?;
     ordered.register("invalid", table).map_err(|error| EngineError::of(what, error))?;
-    pairs(&ordered, what, "SELECT subject, reason FROM invalid ORDER BY subject, reason").await
-}
-
-/// Two columns as text.
-async fn pairs(session: &Session, what: &str, sql: &str) -> Result<Vec<(String, String)>> {
-    let failed = |error| EngineError::of(what, error);
-    let plan = session.plan(sql).await.map_err(failed)?;
-    let stream = session.stream(&plan).await.map_err(failed)?;
-    let batches = datafusion::physical_plan::common::collect(stream).await.map_err(failed)?;
-    let mut all = Vec::new();
-    for batch in batches {
-        let text = |column: usize| {
-            cast(batch.column(column), &DataType::Utf8).map_err(|error| failed(error.into()))
-        };
-        let (left, right) = (text(0)?, text(1)?);
-        let (left, right) = (left.as_string::<i32>(), right.as_string::<i32>());
-        all.extend((0..left.len()).map(|row| (left.value(row).into(), right.value(row).into())));
-    }
-    Ok(all)
+    let sql = "SELECT subject, reason FROM invalid ORDER BY subject, reason";
+    let rows = ordered.texts(what, sql).await?;
+    Ok(rows.into_iter().map(|row| row.map(Option::unwrap_or_default).into()).collect())
 }

@@ -18,6 +18,7 @@ mod memory;
 mod messages;
 mod records;
 mod session;
+mod shared;
 mod sql;
 mod tables;
 #[cfg(test)]
@@ -30,9 +31,9 @@ pub use answer::{
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
 pub use changes::{BlocksError, ChangeCounts, Changes, Labelling, read_blocks, write_changes};
 pub use columns::ModelColumn;
-pub use compare::{Compared, Comparison, compare, prepare};
+pub use compare::{Compared, Comparison, Usability, compare, prepare};
 pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folded, Folding, compact, fold};
-pub use difference::Reading;
+pub use difference::{Fading, Reading};
 pub use error::{EngineError, Result};
 pub use files::footer;
 pub use invalid::{Invalid, invalid_rows};

@@ -26,7 +26,10 @@ pub struct Records {
     pub resync_on_new_identifier: bool,
     /// `on_missing = "keep"`.
     pub keep_missing: bool,
-    pub match_fields: &'static [MatchField],
+    /// By which fields a list matches people.
+    pub match_fields: Vec<MatchField>,
+    /// In which country people are whose profile does not say.
+    pub country: Option<String>,
     /// Profile columns that enrich the messages.
     pub profile: Vec<String>,
     /// Profile columns without which a record is invalid.
@@ -41,6 +44,9 @@ pub struct Records {
 
 /// Separates the parts of a record key; keys of models never hold it.
 const SEPARATOR: &str = "chr(1)";
+
+/// The profile column that says in which country somebody is.
+const COUNTRY: &str = "country";
 
 impl Records {
     /// Columns whose values are stored: traits, event properties, list fields.
@@ -184,7 +190,7 @@ impl Records {
 
     fn join_profiles(&self) -> String {
         let required = self.required.iter().map(String::as_str);
-        let matched = self.match_fields.iter().map(|field| field.source);
+        let matched = self.match_fields.iter().flat_map(|field| [field.source, COUNTRY]);
         let mut used = required.chain(matched).filter(|name| self.in_profiles(name));
         if self.profile.is_empty() && used.next().is_none() {
             return String::new();
@@ -195,10 +201,7 @@ impl Records {
 
     /// Profile columns, and why a record is invalid (NULL: it is not).
     fn profile_columns(&self) -> String {
-        let mut sql = String::new();
-        for name in &self.profile {
-            let _ = write!(sql, ", p.{} AS {}", quoted(name), quoted(&format!("profile.{name}")));
-        }
+        let mut sql = self.enriching();
         let missing = self.required.iter().fold(String::new(), |mut sql, name| {
             let reason = literal(&format!("no `{name}` in profiles"));
             let _ = match self.in_profiles(name) {
@@ -350,20 +353,73 @@ impl Records {
 
     /// Every subject with each of its sets of match fields, normalised.
     fn matchable(&self) -> String {
+        let country = self.country();
         let fields = self.match_fields.iter().fold(String::new(), |mut sql, field| {
             let name = quoted(&format!("id.{}", field.source));
             let value = self.match_value(field.source);
-            let _ = write!(sql, ", {}({value}) AS {name}", normaliser(&self.sync, field.source));
+            let function = normaliser(&self.sync, field.source);
+            let _ = write!(sql, ", {function}({value}, {country}) AS {name}");
             sql
         });
         format!(
-            "SELECT m.subject{}{fields}\n{}{}{}{}",
+            "SELECT m.subject{}{}{fields}{}",
             self.all_values(),
+            self.enriching(),
+            self.matched()
+        )
+    }
+
+    /// How many values of each match field there are, and why some of them cannot be used: source,
+    /// reason (NULL: it can) and count.
+    pub fn unusable_sql(&self) -> Option<String> {
+        if self.grain != Grain::List {
+            return None;
+        }
+        let country = self.country();
+        let parts = self.match_fields.iter().map(|field| {
+            let value = self.match_value(field.source);
+            let function = objector(&self.sync, field.source);
+            let source = literal(field.source);
+            format!(
+                "SELECT {source} AS source, {function}(value, country) AS reason FROM \
+                 (SELECT DISTINCT m.subject, {value} AS value, {country} AS country{}) WHERE value IS NOT NULL",
+                self.matched()
+            )
+        });
+        let parts = parts.collect::<Vec<_>>().join("\nUNION ALL\n");
+        Some(format!(
+            "SELECT source, reason, CAST(count(*) AS BIGINT) AS rows FROM (\n{parts}\n) GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
+        ))
+    }
+
+    /// `FROM` the model with everything that members are matched by.
+    fn matched(&self) -> String {
+        format!(
+            "\n{}{}{}{}",
             self.from(),
             self.join_emails("LEFT JOIN", self.emails),
             self.join_identifiers(),
             self.join_profiles(),
         )
+    }
+
+    /// In which country a member is.
+    fn country(&self) -> String {
+        let known = self.in_profiles(COUNTRY).then(|| format!("CAST(p.{COUNTRY} AS VARCHAR)"));
+        let assumed = self.country.as_deref().map(literal);
+        match known.into_iter().chain(assumed).collect::<Vec<_>>().as_slice() {
+            [] => "CAST(NULL AS VARCHAR)".to_owned(),
+            values => format!("coalesce({})", values.join(", ")),
+        }
+    }
+
+    /// Profile columns that travel with members.
+    fn enriching(&self) -> String {
+        self.profile.iter().fold(String::new(), |mut sql, name| {
+            let alias = quoted(&format!("profile.{name}"));
+            let _ = write!(sql, ", p.{} AS {alias}", quoted(name));
+            sql
+        })
     }
 
     /// Where the value of a match field comes from: identifiers of that type, else profiles.
@@ -416,8 +472,10 @@ impl Records {
             };
             sql
         });
-        let values = self.columns().iter().fold(String::new(), |mut sql, column| {
-            let name = quoted(&format!("value.{}", column.name));
+        let columns = self.columns().iter().map(|column| format!("value.{}", column.name));
+        let enriching = self.profile.iter().map(|name| format!("profile.{name}"));
+        let values = columns.chain(enriching).fold(String::new(), |mut sql, name| {
+            let name = quoted(&name);
             let _ = write!(sql, ", min({name}) AS {name}");
             sql
         });
@@ -437,6 +495,11 @@ impl Records {
             self.matchable(),
         )
     }
+}
+
+/// Name of the SQL function that says why a value of a match field cannot be used.
+pub fn objector(sync: &str, source: &str) -> String {
+    quoted(&format!("objection {sync} {source}"))
 }
 
 /// Name of the SQL function that normalises one match field of a sync.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::common::TableReference;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -95,6 +98,14 @@ impl Session {
         Self { context, limits: self.limits.clone(), order: Order::Kept }
     }
 
+    /// A session with tables of its own, every join allowed, same memory and time.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let runtime = self.context.runtime_env();
+        let context = SessionContext::new_with_config_rt(config(partitions()), runtime);
+        Self { context, limits: self.limits.clone(), order: Order::Free }
+    }
+
     pub fn context(&self) -> &SessionContext {
         &self.context
     }
@@ -162,6 +173,31 @@ impl Session {
         let batches = self.execute(&plan, collect).await;
         let batches = batches.map_err(|error| error.of(what, &self.limits.scratch))?;
         Ok(first_row_counts(&batches))
+    }
+
+    /// What a query returns, as text: for a few rows.
+    pub async fn texts<const COLUMNS: usize>(
+        &self,
+        what: &str,
+        sql: &str,
+    ) -> Result<Vec<[Option<String>; COLUMNS]>> {
+        let failed = |error| EngineError::of(what, error);
+        let plan = self.plan(sql).await.map_err(failed)?;
+        let batches = collect(self.stream(&plan).await.map_err(failed)?).await.map_err(failed)?;
+        let mut rows = Vec::new();
+        for batch in batches {
+            let text = |column: &ArrayRef| cast(column, &DataType::Utf8);
+            let columns =
+                batch.columns().iter().map(text).collect::<std::result::Result<Vec<_>, _>>();
+            let columns = columns.map_err(|error| failed(error.into()))?;
+            rows.extend((0..batch.num_rows()).map(|row| {
+                std::array::from_fn(|column| {
+                    let column = columns.get(column)?.as_string_opt::<i32>()?;
+                    column.is_valid(row).then(|| column.value(row).to_owned())
+                })
+            }));
+        }
+        Ok(rows)
     }
 
     async fn start(

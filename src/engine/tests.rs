@@ -97,7 +97,8 @@ impl Shop {
             emails: Emails::All,
             resync_on_new_identifier: true,
             keep_missing: false,
-            match_fields: &[],
+            match_fields: Vec::new(),
+            country: None,
             profile: Vec::new(),
             required: Vec::new(),
             profile_columns: Vec::new(),
@@ -116,6 +117,7 @@ impl Shop {
             origin: &format!("run{:04}", self.steps - 1),
             now: now(),
             retry_rejected: retry,
+            fading: None,
         };
         let compared = compare(&lake, &comparison).await.unwrap();
         self.records = Some(records);

@@ -5,6 +5,7 @@ mod deliver;
 mod inspect;
 mod prepare;
 mod rehearse;
+mod remarks;
 mod unchanged;
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::engine::{self, Compared, Comparison, DeliveredFiles, Lake, Reading, Records};
+use crate::engine::{self, Compared, Comparison, DeliveredFiles, Fading, Lake, Reading, Records};
 use crate::finding::Finding;
 use crate::guard::{self, Movement};
 use crate::plan;
@@ -376,6 +377,10 @@ impl Passage {
             origin: &self.state.origin()?,
             now: request.now,
             retry_rejected: request.retry_rejected,
+            fading: self
+                .sync
+                .forgets
+                .map(|life| Fading::new(life, request.now, |time| RunId::at(time).to_string())),
         };
         let compared = engine::compare(lake, &comparison).await?;
         let counts = &compared.changes.counts;
@@ -392,35 +397,6 @@ impl Passage {
         record.pending = counts.sent();
         self.compared = Some(compared);
         Ok(())
-    }
-
-    /// What the numbers alone do not say.
-    fn remarks(&self) -> Vec<Finding> {
-        let Some(compared) = &self.compared else { return Vec::new() };
-        let name = &self.sync.name;
-        let mut findings = Vec::new();
-        if compared.invalid.rows > 0 {
-            let reasons = compared.invalid.reasons.iter();
-            let reasons: Vec<_> =
-                reasons.map(|(reason, count)| format!("{reason} ({count})")).collect();
-            let message = format!("`{name}` cannot send everybody: {}", reasons.join(", "));
-            findings.push(
-                Finding::warning("R03", message).hint(format!(
-                    "`muster rejected {name}` lists them once a run has computed them"
-                )),
-            );
-        }
-        if compared.conflicts > 0 {
-            let message = format!(
-                "`{name}`: {} emails have several owners whose values differ",
-                compared.conflicts
-            );
-            findings.push(
-                Finding::warning("R04", message)
-                    .hint("the owner whose email was added last decides; see `identifiers`"),
-            );
-        }
-        findings
     }
 
     fn movement(&self) -> Option<Movement> {

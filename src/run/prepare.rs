@@ -285,7 +285,7 @@ pub(super) fn records(prepared: &Prepared<'_>, sync: &Sync) -> Option<Records> {
     let taken = spec.profile.iter().copied().filter(known);
     let enriching: BTreeSet<&str> =
         wanted.chain(taken).chain(configured.required.iter().copied()).collect();
-    let user_level = sync.level == Level::User;
+    let user_level = sync.level == Level::User || sync.call == Call::List;
     let per_trait = sync.call == Call::Track && sync.kind == ModelKind::Trait;
     Some(Records {
         sync: sync.name.clone(),
@@ -297,7 +297,8 @@ pub(super) fn records(prepared: &Prepared<'_>, sync: &Sync) -> Option<Records> {
         emails: sync.emails,
         resync_on_new_identifier: sync.resync_on_new_identifier,
         keep_missing: sync.on_missing == OnMissing::Keep,
-        match_fields: spec.match_fields,
+        match_fields: configured.match_fields.clone(),
+        country: configured.country.clone(),
         profile: enriching.into_iter().filter(|_| user_level).map(ToOwned::to_owned).collect(),
         required: configured
             .required

@@ -1,8 +1,11 @@
 //! Syncs that need not be computed: nothing they are made from changed since a run left nothing to say.
 //! Whatever is not certain is computed.
 
+use chrono::{DateTime, Utc};
+
 use super::prepare::Prepared;
 use super::{Passage, Refused, Request};
+use crate::destinations::Configured;
 use crate::finding::Finding;
 use crate::plan;
 use crate::state::Quiet;
@@ -14,7 +17,7 @@ pub(super) fn rest(
     request: &Request,
 ) -> Result<(), Refused> {
     for passage in passages.iter_mut().filter(|passage| passage.record.skipped.is_none()) {
-        let options = options(prepared, &passage.sync);
+        let options = options(prepared, &passage.sync, request.now);
         passage.fingerprint = prepared.lake.fingerprint(&passage.sync.model, &options, request.now);
         if !passage.rests(request) {
             passage.state.verify()?;
@@ -24,11 +27,18 @@ pub(super) fn rest(
 }
 
 /// Everything beside SQL and tables that the records of a sync depend on.
-fn options(prepared: &Prepared<'_>, sync: &plan::Sync) -> String {
+fn options(prepared: &Prepared<'_>, sync: &plan::Sync, now: DateTime<Utc>) -> String {
     let configured = prepared.destinations.get(&sync.destination);
     let needs =
         configured.map(|made| (made.spec.kind, made.spec.profile, made.required.as_slice()));
-    format!("{sync:?} {needs:?}")
+    // Where members are forgotten, some of them are due again every day.
+    let day = sync.forgets.map(|_| now.date_naive());
+    let matching = configured.map(|made| (matched(made), made.country.as_deref()));
+    format!("{sync:?} {needs:?} {matching:?} {day:?}")
+}
+
+fn matched(configured: &Configured) -> Vec<&'static str> {
+    configured.match_fields.iter().map(|field| field.source).collect()
 }
 
 /// Syncs that were compared and of which nothing is left need not be computed from the same again.

@@ -15,11 +15,16 @@ pub struct RunId(String);
 impl RunId {
     /// A new id, later than every one there is, even if the clock went back.
     pub fn new(now: DateTime<Utc>, latest: Option<&Self>) -> Self {
-        let id = Self(now.format("%Y%m%dT%H%M%S%3fZ").to_string());
+        let id = Self::at(now);
         match latest {
             Some(latest) if *latest >= id => Self(format!("{latest}+")),
             _ => id,
         }
+    }
+
+    /// What a run that started then is called; runs that start later sort after it.
+    pub fn at(time: DateTime<Utc>) -> Self {
+        Self(time.format("%Y%m%dT%H%M%S%3fZ").to_string())
     }
 
     /// When the run started.

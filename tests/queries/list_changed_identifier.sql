@@ -35,7 +35,7 @@ SELECT user_id FROM users WHERE score >= 18
 
 --@ run
 --= adults: entered u1 add {"email":"new@x.org","phone":"1"}
---= adults: exited u1 remove {"email":"old@x.org","phone":"1"}
+--= adults: exited u1 remove {"email":"old@x.org"}
 --= adults: 1 unchanged
 
 --@ table people

@@ -40,8 +40,18 @@ SELECT user_id FROM users WHERE score >= 18
 --= adults: 2 invalid
 --= warning[R03]: `adults.out` cannot send everybody: no usable `email` or `phone` (2)
 --= hint: `muster rejected adults.out` lists them once a run has computed them
+--=
+--= warning[R05]: `adults.out`: 50.0 % of the members can be sent; 33.3 % of `email` cannot be used: not an email address (1); 25.0 % of `phone` cannot be used: no digits (1)
+--= hint: members are matched by their other fields, or left out where they have none
+--=
+--= 2 warnings
 
 --@ run
 --= adults: 2 unchanged, 2 invalid
 --= warning[R03]: `adults.out` cannot send everybody: no usable `email` or `phone` (2)
 --= hint: `muster rejected adults.out` lists them once a run has computed them
+--=
+--= warning[R05]: `adults.out`: 50.0 % of the members can be sent; 33.3 % of `email` cannot be used: not an email address (1); 25.0 % of `phone` cannot be used: no digits (1)
+--= hint: members are matched by their other fields, or left out where they have none
+--=
+--= 2 warnings

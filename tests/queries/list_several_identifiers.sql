@@ -37,5 +37,5 @@ SELECT user_id FROM users WHERE score >= 18
 -- u1,email,a@x.org
 
 --@ run
---= adults: exited u1 remove {"email":"b@x.org","phone":"111"}
+--= adults: exited u1 remove {"email":"b@x.org"}
 --= adults: 2 unchanged

@@ -33,14 +33,14 @@ struct Google {
 }
 
 /// Gmail ignores dots and everything after a plus.
-fn email(text: &str) -> Option<String> {
+fn email(text: &str, _: Option<&str>) -> Result<String, &'static str> {
     let text: String = text.to_lowercase().split_whitespace().collect();
-    let (local, domain) = text.split_once('@')?;
+    let (local, domain) = text.split_once('@').ok_or("not an email address")?;
     if !matches!(domain, "gmail.com" | "googlemail.com") {
-        return Some(text);
+        return Ok(text);
     }
     let local = local.split('+').next().unwrap_or_default().replace('.', "");
-    Some(format!("{local}@{domain}"))
+    Ok(format!("{local}@{domain}"))
 }
 
 #[derive(Debug, Deserialize)]
@@ -174,14 +174,14 @@ fn submitted(id: &str) -> Reply {
 
 #[test]
 fn normalising_follows_the_vendor() {
-    assert_eq!(email(" Ada.Lovelace+vip@Gmail.com ").as_deref(), Some("adalovelace@gmail.com"));
-    assert_eq!(email("Ada.L+shop@Example.org").as_deref(), Some("ada.l+shop@example.org"));
+    assert_eq!(email(" Ada.Lovelace+vip@Gmail.com ", None).as_deref(), Ok("adalovelace@gmail.com"));
+    assert_eq!(email("Ada.L+shop@Example.org", None).as_deref(), Ok("ada.l+shop@example.org"));
 }
 
 #[tokio::test]
 async fn a_job_survives_the_process_that_submitted_it() {
     let members = batch([
-        member("u1", "Ada.Lovelace+vip@Gmail.com", None, Change::Entered),
+        member("u1", "adalovelace@gmail.com", None, Change::Entered),
         member("u2", "gone@example.org", None, Change::Exited),
     ]);
     let submitting = session(&SPEC, vec![submitted("a"), submitted("b")]);

@@ -50,7 +50,7 @@ static REQUIRED: Spec =
 static EMAIL: Spec = Spec { kind: "recorder_email", grain: Grain::Email, ..EVENTS };
 
 /// One record per set of match fields, as ad platforms keep them.
-static MEMBERS: Spec = Spec {
+const MEMBERS: Spec = Spec {
     kind: "recorder_list",
     match_fields: &[
         MatchField { source: "email", normalise: email },
@@ -60,22 +60,44 @@ static MEMBERS: Spec = Spec {
     ..LIST
 };
 
+static LIST_OF_MEMBERS: Spec = MEMBERS;
+
+/// The same for a platform that forgets, and does not use small lists.
+static FORGETFUL: Spec = Spec {
+    kind: "recorder_forgetful",
+    forgets: Some(Duration::from_hours(4 * 24)),
+    min_members: Some(3),
+    ..MEMBERS
+};
+
 const fn entry(spec: &'static Spec) -> Entry {
     Entry { spec, options: &[], common: LOCAL_OPTIONS, configure }
 }
 
 /// Found by `type` beside the catalogue, in tests.
-pub(in crate::destinations) static ENTRIES: [Entry; 5] =
-    [entry(&RAW), entry(&SUBJECT), entry(&REQUIRED), entry(&EMAIL), entry(&MEMBERS)];
+pub(in crate::destinations) static ENTRIES: [Entry; 6] = [
+    entry(&RAW),
+    entry(&SUBJECT),
+    entry(&REQUIRED),
+    entry(&EMAIL),
+    entry(&LIST_OF_MEMBERS),
+    entry(&FORGETFUL),
+];
 
-fn email(text: &str) -> Option<String> {
+fn email(text: &str, _: Option<&str>) -> Result<String, &'static str> {
     let text = text.trim().to_lowercase();
-    text.contains('@').then_some(text)
+    text.contains('@').then_some(text).ok_or("not an email address")
 }
 
-fn digits(text: &str) -> Option<String> {
+/// Digits; a national number gets the prefix of its country, if it is Austria.
+fn digits(text: &str, country: Option<&str>) -> Result<String, &'static str> {
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    (!digits.is_empty()).then_some(digits)
+    match (digits.strip_prefix('0'), country) {
+        _ if digits.is_empty() => Err("no digits"),
+        (None, _) => Ok(digits),
+        (Some(national), Some("AT")) => Ok(format!("43{national}")),
+        (Some(_), _) => Err("no country code"),
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,10 +153,9 @@ fn line(message: &Message) -> String {
 fn content(message: &Message) -> String {
     if message.call() == Call::List {
         let verb = if message.is_member() { "add" } else { "remove" };
-        let matched = MEMBERS
-            .match_fields
-            .iter()
-            .filter_map(|field| Some((field.source.to_owned(), Value::String(field.of(message)?))));
+        let matched = MEMBERS.match_fields.iter().filter_map(|field| {
+            Some((field.source.to_owned(), Value::String(field.of(message)?.to_owned())))
+        });
         let fields = part_values(message);
         return format!("{verb} {}{fields}", Value::Object(matched.collect()));
     }
