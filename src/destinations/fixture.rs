@@ -235,6 +235,30 @@ impl Configured {
         message(shape, self.row(user, change, Vec::new()))
     }
 
+    /// Somebody who enters or leaves, with these identifiers and profile columns and no others.
+    pub fn member(
+        &self,
+        user: User,
+        change: Change,
+        identifiers: &[(&str, &str)],
+        profile: &[(&str, &str)],
+    ) -> Message {
+        let call = Call::List;
+        let shape = Shape { kind: ModelKind::Audience, ..self.shape(call, &[]) };
+        let text = |from: &[(&str, &str)], name: &str| {
+            from.iter().find(|(other, _)| *other == name).map(|(_, text)| (*text).to_owned())
+        };
+        let fields = self.match_fields.iter().filter(|field| field.source != "email");
+        let identifiers = fields
+            .map(|field| {
+                let text = text(identifiers, field.source)?;
+                (field.normalise)(&text, Some("AT")).ok()
+            })
+            .collect();
+        let profile = self.profile().iter().map(|name| text(profile, name)).collect();
+        message(shape, FixtureRow { identifiers, profile, ..self.row(user, change, Vec::new()) })
+    }
+
     /// Traits of one user or, as `group`, account.
     pub fn message(
         &self,
@@ -265,13 +289,13 @@ impl Configured {
     }
 
     fn identifiers(&self) -> impl Iterator<Item = &'static str> {
-        let sources = self.spec.match_fields.iter().map(|field| field.source);
+        let sources = self.match_fields.iter().map(|field| field.source);
         sources.filter(|source| *source != "email")
     }
 
     fn row(&self, user: User, change: Change, values: Vec<Json>) -> FixtureRow {
-        let email = (!user.email.is_empty()).then_some(user.email);
-        let of_match = self.spec.match_fields.iter().filter(|field| field.source != "email");
+        let email = (!user.email.is_empty()).then(|| self.email(user));
+        let of_match = self.match_fields.iter().filter(|field| field.source != "email");
         FixtureRow {
             identifiers: of_match
                 .map(|field| {
@@ -284,7 +308,16 @@ impl Configured {
                 Grain::Email => user.email.into(),
                 _ => user.id.into(),
             },
-            ..row(user.id, email, change, values)
+            ..row(user.id, email.as_deref(), change, values)
+        }
+    }
+
+    /// The email as the engine hands it over: in a list, as the platform normalises it.
+    fn email(&self, user: User) -> String {
+        let field = self.match_fields.iter().find(|field| field.source == "email");
+        match field.filter(|_| self.grain == Grain::List) {
+            Some(field) => (field.normalise)(user.email, None).unwrap(),
+            None => user.email.to_owned(),
         }
     }
 }
@@ -454,14 +487,6 @@ pub fn track(subject: &str, change: Change) -> Message {
 pub fn group() -> Message {
     let shape = shape(Call::Group, ModelKind::Trait, Level::Account, &["seats_used"]);
     message(shape, row("acct_310", None, Change::Changed, vec![json!(41)]))
-}
-
-/// A member of a list, entering or leaving.
-pub fn member(subject: &str, email: &str, phone: Option<&str>, change: Change) -> Message {
-    let shape = shape(Call::List, ModelKind::Audience, Level::User, &[]);
-    let mut row = row(subject, Some(email), change, Vec::new());
-    row.identifiers = vec![phone.map(Into::into)];
-    message(shape, row)
 }
 
 pub fn batch(messages: impl IntoIterator<Item = Message>) -> Batch {

@@ -19,10 +19,14 @@ mod batch;
 mod braze_api;
 #[macro_use]
 mod catalogue;
+mod facebook_api;
 mod fault;
+mod google_api;
 mod intercom_api;
 mod marketing_cloud_api;
 mod marketo_api;
+mod membership;
+mod normalise;
 mod oauth;
 mod options;
 mod portions;
@@ -60,7 +64,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, file, intercom, kinesis, marketo, responsys, rudderstack, salesforce_marketing_cloud, segment, webhook }
+catalogue! { braze, facebook_custom_audiences, file, google_ads_customer_match, intercom, kinesis, marketo, responsys, rudderstack, salesforce_marketing_cloud, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
