@@ -29,6 +29,8 @@ mod intercom_api;
 mod iterable_api;
 mod klaviyo_api;
 mod mailchimp_api;
+mod marketing_cloud_api;
+mod marketo_api;
 mod marks;
 mod membership;
 mod normalise;
@@ -38,6 +40,7 @@ mod portions;
 mod progress;
 mod raw;
 mod reader;
+mod responsys_api;
 mod salesforce_api;
 mod sendgrid_api;
 mod singles;
@@ -75,8 +78,9 @@ use crate::record::{Call, Level};
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
     amplitude, braze, customerio, facebook_custom_audiences, file, google_ads_customer_match,
-    hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists, mailchimp, pardot, resci,
-    rudderstack, salesforce, segment, sendgrid, sendgrid_lists, webhook, zendesk
+    hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists, mailchimp, marketo, pardot, resci,
+    responsys, rudderstack, salesforce, salesforce_marketing_cloud, segment, sendgrid,
+    sendgrid_lists, webhook, zendesk
 }
 
 /// A configured destination, ready to be spoken to.
