@@ -148,7 +148,7 @@ enum Encryption {
 }
 
 /// One bucket.
-struct Drop {
+struct Files {
     bucket: Bucket,
     key: Arc<AwsKey>,
     columns: Columns,
@@ -156,9 +156,9 @@ struct Drop {
     kms_key_id: Option<String>,
 }
 
-impl fmt::Debug for Drop {
+impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drop").field("bucket", &self.bucket).finish_non_exhaustive()
+        f.debug_struct("Files").field("bucket", &self.bucket).finish_non_exhaustive()
     }
 }
 
@@ -211,7 +211,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         user_id: options.user_id,
         delimiter: options.delimiter,
     };
-    let drop = Drop {
+    let files = Files {
         bucket,
         key: Arc::new(key),
         columns,
@@ -219,7 +219,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         kms_key_id: options.kms_key_id,
     };
     let secrets = [options.secret_access_key].into_iter().chain(options.session_token).collect();
-    Ok(Built::new(Arc::new(drop), secrets).matching(fields).in_country(country))
+    Ok(Built::new(Arc::new(files), secrets).matching(fields).in_country(country))
 }
 
 /// What people are told apart by; a value may only be a hash already where hashes are written.
@@ -245,7 +245,7 @@ fn fields(
 }
 
 #[async_trait]
-impl Destination for Drop {
+impl Destination for Files {
     async fn check(&self, session: &Session) -> Result<(), Fault> {
         let request = Request::get(self.bucket.location()).signed(&self.key);
         session.send(request.reading(reply::located)).await.map(drop)
@@ -309,7 +309,7 @@ impl Destination for Drop {
     }
 }
 
-impl Drop {
+impl Files {
     fn put(&self, url: url::Url, content_type: &'static str, body: Vec<u8>) -> Request {
         let mut request = Request::new(Method::PUT, url).body(content_type, body.into());
         if let Some(encryption) = self.encryption {
