@@ -57,6 +57,8 @@ pub(super) struct Row<'a> {
 pub(super) struct Refusal {
     pub rows: Vec<usize>,
     pub reason: String,
+    /// That they are not there, or not any more.
+    pub is_absence: bool,
 }
 
 /// What a reply says of the rows of its request.
@@ -217,7 +219,8 @@ fn refusal(list: &str, name: &str, rows: &[Row<'_>]) -> Result<Refusal, Fault> {
         let reason = format!("Iterable names a row in `{list}` that was not sent");
         return Err(Fault::Protocol { reason });
     }
-    Ok(Refusal { rows, reason: meaning(list) })
+    let is_absence = list.starts_with("notFound") || list.starts_with("forgotten");
+    Ok(Refusal { rows, reason: meaning(list), is_absence })
 }
 
 /// A field that Iterable left out, and the rows that held it; nested ones are named by their path.
@@ -232,7 +235,7 @@ fn dropped(name: &str, rows: &[Row<'_>]) -> Option<Refusal> {
     let reason = format!(
         "Iterable leaves out the field `{path}`, which the project does not know: create it there"
     );
-    (!rows.is_empty()).then(|| Refusal { rows, reason })
+    (!rows.is_empty()).then(|| Refusal { rows, reason, is_absence: false })
 }
 
 fn positions(rows: &[Row<'_>], is_meant: impl Fn(&Row<'_>) -> bool) -> Vec<usize> {

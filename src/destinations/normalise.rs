@@ -72,6 +72,14 @@ pub(super) fn email(text: &str, _country: Option<&str>) -> Normalised {
     hashed_before(text).map_or_else(|| plausible(text.trim().to_lowercase()), Ok)
 }
 
+/// The same for platforms that take it plain, to whom a hash says nothing: Iterable, Mailchimp.
+pub(super) fn plain_email(text: &str, country: Option<&str>) -> Normalised {
+    if is_hash(text.trim()) {
+        return Err("a hashed email, where only plain ones are taken");
+    }
+    email(text, country)
+}
+
 /// Without any white space and in lower case, dots and tags kept: TikTok, LinkedIn.
 pub(super) fn email_without_spaces(text: &str, _country: Option<&str>) -> Normalised {
     let spaceless = || text.split_whitespace().collect::<String>().to_lowercase();

@@ -154,6 +154,8 @@ fn a_hash_is_recognised_and_never_hashed_again() {
         assert_eq!(email(odd, None), Err(NOT_AN_EMAIL));
     }
     assert!(plain_advertising_id(hash, None).is_err());
+    assert!(plain_email(hash, None).is_err());
+    assert_eq!(plain_email(" Ada@X.org", None).as_deref(), Ok("ada@x.org"));
 }
 
 #[test]
