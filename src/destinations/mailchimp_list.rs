@@ -118,7 +118,10 @@ impl Destination for Segments {
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
         match &target.remote {
             Some(remote) => Ok(remote.clone()),
-            None => segment::opened(&self.audience, session, target).await?.into_remote(),
+            None => {
+                let segment = segment::opened(&self.audience, session, target).await?;
+                Ok(segment.into_remote())
+            }
         }
     }
 

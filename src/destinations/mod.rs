@@ -64,7 +64,7 @@ use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
-    amplitude, braze, facebook_custom_audiences, file, intercom, iterable, iterable_lists, kinesis,
+    amplitude, amplitude_cohorts, braze, facebook_custom_audiences, file, intercom, iterable, iterable_lists, kinesis,
     mailchimp, mailchimp_list, rudderstack, segment, webhook,
 }
 

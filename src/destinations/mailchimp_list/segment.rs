@@ -40,8 +40,8 @@ impl Segment {
         })
     }
 
-    pub(super) fn into_remote(self) -> Result<Remote, Fault> {
-        Ok(Remote(json!({ "id": self.id })))
+    pub(super) fn into_remote(self) -> Remote {
+        Remote(json!({ "id": self.id }))
     }
 }
 
