@@ -55,7 +55,7 @@ first_user_id = "u_1001"
 "#,
     notes: &[
         "A cohort is found by the id or name in the sync's `list`, else by the model's name; only cohorts that are published are shown by Amplitude.",
-        "A cohort that is missing is created, published, where `app_id`, `owner` and `first_user_id` are set: Amplitude makes no empty ones, so the first user is put in and taken out again at once.",
+        "A cohort that is missing is created, published, where `app_id`, `owner` and `first_user_id` are set: Amplitude makes no empty ones, so the first user is put in and taken out again at once (where that is interrupted, take them out by hand).",
         "Somebody whom Amplitude has never seen cannot be in a cohort and is rejected; send the `amplitude` destination something about them first.",
         "Who leaves and is not known, or not in the cohort, counts as taken off.",
         "Amplitude refuses requests about one cohort at the same time: one is sent after the other.",

@@ -184,7 +184,8 @@ pub(super) fn read(response: &Response, rows: &[Row<'_>]) -> Result<Reading, Fau
         return Err(Fault::Rejected { reason });
     }
     refusals.extend(reply.filtered_out_fields.into_iter().filter_map(|name| dropped(&name, rows)));
-    Ok(Reading { refusals, unaccounted: rows.len() as u64 - counted })
+    let known = counted.max(taken.saturating_add(named));
+    Ok(Reading { refusals, unaccounted: (rows.len() as u64).saturating_sub(known) })
 }
 
 impl Reply {
@@ -372,6 +373,9 @@ mod tests {
         };
         assert_eq!(unaccounted(3, 0), Ok(0));
         assert_eq!(unaccounted(2, 0), Ok(1));
+        // Whoever is named without being counted is accounted for.
+        let body = json!({"successCount": 2, "failCount": 0, "disallowedEventNames": ["Bought"]});
+        assert_eq!(read(&reply(&body), &ROWS).unwrap().unaccounted, 0);
         assert!(matches!(unaccounted(0, 0), Err(Fault::Protocol { .. })));
         assert!(matches!(unaccounted(4, 0), Err(Fault::Protocol { .. })));
         assert!(matches!(unaccounted(2, 1), Err(Fault::Rejected { .. })));
