@@ -72,14 +72,6 @@ pub(super) fn email(text: &str, _country: Option<&str>) -> Normalised {
     hashed_before(text).map_or_else(|| plausible(text.trim().to_lowercase()), Ok)
 }
 
-/// The same for platforms that take it plain, to whom a hash says nothing: Iterable, Mailchimp.
-pub(super) fn plain_email(text: &str, country: Option<&str>) -> Normalised {
-    if is_hash(text.trim()) {
-        return Err("a hashed email, where only plain ones are taken");
-    }
-    email(text, country)
-}
-
 /// Without any white space and in lower case, dots and tags kept: TikTok, LinkedIn.
 pub(super) fn email_without_spaces(text: &str, _country: Option<&str>) -> Normalised {
     let spaceless = || text.split_whitespace().collect::<String>().to_lowercase();
@@ -136,6 +128,22 @@ pub(super) fn plain_advertising_id(text: &str, _country: Option<&str>) -> Normal
         return Err("an advertising id that is switched off (all zeros)");
     }
     Ok(id)
+}
+
+/// As [`email`], for platforms to whom a hash says nothing.
+pub(super) fn plain_email(text: &str, country: Option<&str>) -> Normalised {
+    email(text, country)
+        .and_then(|email| plain(email, "a hashed email, where only plain ones are taken"))
+}
+
+/// E.164, for platforms to whom a hash says nothing.
+pub(super) fn plain_e164(text: &str, country: Option<&str>) -> Normalised {
+    let hashed = "a hashed phone number, where only plain ones are taken";
+    e164(text, country).and_then(|number| plain(number, hashed))
+}
+
+fn plain(normalised: String, hashed: &'static str) -> Normalised {
+    if is_hash(&normalised) { Err(hashed) } else { Ok(normalised) }
 }
 
 /// An id of our own, as it is.

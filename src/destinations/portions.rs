@@ -27,6 +27,7 @@ pub(super) struct Room {
 pub(super) struct Portion {
     pieces: Vec<Piece>,
     bytes: usize,
+    step: &'static str,
 }
 
 /// One object of a request.
@@ -94,6 +95,17 @@ impl Portion {
         body.push(b']');
     }
 
+    /// The pieces alone, for requests of another shape.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &piece.encoded[..])
+    }
+
+    /// What its request is for, where a batch needs requests of several kinds: see
+    /// [`Portions::then`].
+    pub(super) const fn step(&self) -> &'static str {
+        self.step
+    }
+
     /// The position in the batch of every piece's message, in the order of the request.
     pub(super) fn messages(&self) -> impl Iterator<Item = usize> {
         self.pieces.iter().map(|piece| piece.message)
@@ -124,18 +136,35 @@ impl Portions {
         room: Room,
         write: impl Fn(&Message) -> Result<Vec<Vec<u8>>, String>,
     ) -> Self {
-        let mut portions =
-            Self { known: vec![None; batch.len()], waiting: VecDeque::new(), begun: false };
-        let mut open = Portion::default();
+        let mut portions = Self::none(batch);
+        portions.then("", batch, room, |_, message| Some(write(message)));
+        portions
+    }
+
+    /// No request yet.
+    pub(super) fn none(batch: &Batch) -> Self {
+        Self { known: vec![None; batch.len()], waiting: VecDeque::new(), begun: false }
+    }
+
+    /// Goes on with requests of another kind, for the messages of the batch that `write` has something
+    /// for.
+    pub(super) fn then(
+        &mut self,
+        step: &'static str,
+        batch: &Batch,
+        room: Room,
+        write: impl Fn(usize, &Message) -> Option<Result<Vec<Vec<u8>>, String>>,
+    ) {
+        let mut open = Portion { step, ..Portion::default() };
         for (position, message) in batch.messages().iter().enumerate() {
-            match write(message).and_then(|pieces| small_enough(pieces, room)) {
-                Ok(pieces) if pieces.is_empty() => portions.learn(position, Outcome::Delivered),
-                Ok(pieces) => portions.put(&mut open, position, pieces, room),
-                Err(reason) => portions.learn(position, Outcome::Rejected { reason }),
+            let Some(written) = write(position, message) else { continue };
+            match written.and_then(|pieces| small_enough(pieces, room)) {
+                Ok(pieces) if pieces.is_empty() => self.learn(position, Outcome::Delivered),
+                Ok(pieces) => self.put(&mut open, position, pieces, room),
+                Err(reason) => self.learn(position, Outcome::Rejected { reason }),
             }
         }
-        portions.close(&mut open);
-        portions
+        self.close(&mut open);
     }
 
     /// The next request to be sent.
@@ -244,7 +273,8 @@ impl Portions {
     }
 
     fn close(&mut self, open: &mut Portion) {
-        let full = std::mem::take(open);
+        let next = Portion { step: open.step, ..Portion::default() };
+        let full = std::mem::replace(open, next);
         if !full.pieces.is_empty() {
             self.waiting.push_back(full);
         }
@@ -334,6 +364,20 @@ mod tests {
         let mut portions = pairs(ROOM);
         let body = portions.next().unwrap().body("batch", ",\"more\":1");
         assert_eq!(body, "{\"batch\":[{},[]],\"more\":1}");
+    }
+
+    #[test]
+    fn requests_of_several_kinds_follow_each_other_and_hold_only_their_own() {
+        let mut portions = Portions::none(&three());
+        for (step, own) in [("update", [1, 1, 0]), ("create", [0, 0, 1])] {
+            let room = Room { pieces: 1, ..ROOM };
+            portions.then(step, &three(), room, |position, _| {
+                (own[position] == 1).then(|| Ok(vec![b"{}".to_vec()]))
+            });
+        }
+        let all = std::iter::from_fn(|| portions.next());
+        let all: Vec<_> = all.map(|each| (each.step(), each.messages().collect())).collect();
+        assert_eq!(all, [("update", vec![0]), ("update", vec![1]), ("create", vec![2])]);
     }
 
     #[test]
