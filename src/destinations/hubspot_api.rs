@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use url::Url;
@@ -180,7 +179,7 @@ impl Api {
         }
         let mut request = self.get("objects", &["contacts"]);
         request.url.query_pairs_mut().append_pair("limit", "1");
-        object::<Page>(&session.send(request).await?).map(|_| ())
+        session.send(request).await?.object::<Page>().map(|_| ())
     }
 
     /// HubSpot's ids of the contacts with these emails, whichever of a contact's addresses they are.
@@ -203,7 +202,7 @@ impl Api {
         let path: &[&str] = &["contacts", "batch", "read"];
         let request = self.write(Method::POST, ("objects", path), &body)?;
         match session.send(request).await {
-            Ok(response) => Ok(object::<Found>(&response)?.by_email()),
+            Ok(response) => Ok(response.object::<Found>()?.by_email()),
             Err(Fault::Rehearsed) => Ok(HashMap::new()),
             Err(fault) => Err(fault),
         }
@@ -273,17 +272,9 @@ impl Complaint {
     }
 }
 
-/// The body as a JSON object; a list is never taken for one.
-pub(super) fn object<T: DeserializeOwned>(response: &Response) -> Result<T, Fault> {
-    let object: Map<String, Json> = response.json()?;
-    T::deserialize(Json::Object(object)).map_err(|error| Fault::Protocol {
-        reason: format!("HTTP {} with a body that lacks something: {error}", response.status),
-    })
-}
-
 /// The refusal of a request as a whole, where the body is one.
 pub(super) fn complaint(response: &Response) -> Complaint {
-    object(response).unwrap_or_default()
+    response.object().unwrap_or_default()
 }
 
 /// Reads a reply about the request as a whole.
@@ -294,7 +285,7 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
         reason: reason(),
     };
     match response.status {
-        200 | 201 | 207 => object::<Map<String, Json>>(response).map(|_| ()),
+        200 | 201 | 207 => response.object::<Map<String, Json>>().map(|_| ()),
         202..=299 => Err(Fault::Protocol { reason: reason() }),
         400 if complaint(response).lacks_property() => {
             Err(Fault::Misconfigured { reason: reason() })
@@ -321,7 +312,7 @@ fn policy(response: &Response) -> Option<String> {
     struct Limit {
         policy_name: String,
     }
-    object::<Limit>(response).ok().map(|limit| limit.policy_name)
+    response.object::<Limit>().ok().map(|limit| limit.policy_name)
 }
 
 /// A short pause where nothing remains of the rolling window: it frees up bit by bit.

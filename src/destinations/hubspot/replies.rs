@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::super::hubspot_api::{Complaint, answered, complaint, object};
+use super::super::hubspot_api::{Complaint, answered, complaint};
 use super::super::portions::Verdict;
 use super::super::{Fault, Outcome};
 use crate::delivery::Response;
@@ -55,7 +55,7 @@ pub(super) fn read(response: &Response, sent: &Sent<'_>) -> Result<Reading, Faul
     if response.status == 409 {
         return conflict(response, sent);
     }
-    let reply: Reply = object(response)?;
+    let reply: Reply = response.object()?;
     if reply.status != "COMPLETE" {
         let reason = format!("HubSpot answers a batch with the status `{}`", reply.status);
         return Err(Fault::Protocol { reason });
