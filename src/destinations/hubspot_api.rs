@@ -5,6 +5,8 @@
 //! as long as that kind of limit lasts; a property that is not there is a matter of the sync, not of
 //! the row that happened to name it.
 
+pub(super) mod replies;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,7 +17,7 @@ use serde_json::{Map, Value as Json, json};
 use url::Url;
 
 use super::oauth::{Encoding, Flow, OAuth};
-use super::{Common, Fault, OptionDoc, Reader, Secret};
+use super::{BatchLimits, Common, Fault, OptionDoc, Quota, Reader, Secret};
 use crate::delivery::{Grant, Request, Response, Session, standard};
 use crate::finding::Finding;
 
@@ -23,6 +25,13 @@ use crate::finding::Finding;
 const VERSION: &str = "v3";
 /// Until HubSpot counts anew, at midnight of the account, whose time zone nobody tells us.
 const DAILY: Duration = Duration::from_hours(1);
+
+/// What every plan grants.
+pub(super) const QUOTAS: &[Quota] =
+    &[Quota::per_second(10), Quota { limit: 100, per: Duration::from_secs(10) }];
+/// Of one request. Bytes are not documented; what surrounds the inputs is small.
+pub(super) const BATCH: BatchLimits =
+    BatchLimits { rows: 100, max_rows: 100, bytes: 3_000_000, row_bytes: 3_000_000 };
 
 pub(super) const ACCESS_TOKEN: OptionDoc =
     OptionDoc::optional("access_token", "access token of a private app; or give `refresh_token`");
@@ -209,8 +218,9 @@ impl Api {
     }
 }
 
+/// Contacts as far as they matter here.
 #[derive(Deserialize)]
-struct Found {
+pub(super) struct Found {
     results: Vec<Contact>,
 }
 
@@ -222,7 +232,8 @@ struct Contact {
 }
 
 impl Found {
-    fn by_email(self) -> HashMap<String, String> {
+    /// Their ids by each of their addresses, in lower case.
+    pub(super) fn by_email(self) -> HashMap<String, String> {
         let mut ids = HashMap::new();
         for Contact { id, properties } in self.results {
             let addresses = ["email", "hs_additional_emails"]
@@ -302,6 +313,14 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
             _ => Fault::Throttled { retry_after: response.retry_after(), reason: reason() },
         }),
         _ => standard(response),
+    }
+}
+
+/// Reads a reply about one thing, in which that there is none is an answer.
+pub(super) fn about_one(response: &Response) -> Result<(), Fault> {
+    match response.status {
+        404 if !complaint(response).message.is_empty() => Ok(()),
+        _ => answered(response),
     }
 }
 

@@ -62,7 +62,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, customerio, customerio_segments, facebook_custom_audiences, file, hubspot, intercom, kinesis, rudderstack, segment, webhook }
+catalogue! { braze, customerio, customerio_segments, facebook_custom_audiences, file, hubspot, hubspot_lists, intercom, kinesis, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
