@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{CATALOGUE, Common, Destination, Grain, MatchField, OptionDoc, Reader, Secret, Spec};
 use crate::finding::{Finding, Source, nearest};
@@ -54,6 +55,8 @@ pub struct Built {
     pub match_fields: Option<Vec<MatchField>>,
     /// In which country people are whose profile does not say.
     pub country: Option<String>,
+    /// After how long a member of a list is forgotten, where its options decide; default: the entry's.
+    pub forgets: Option<Duration>,
 }
 
 /// A configured destination, ready to be spoken to.
@@ -70,6 +73,8 @@ pub struct Configured {
     pub match_fields: Vec<MatchField>,
     /// In which country people are whose profile does not say.
     pub country: Option<String>,
+    /// After how long the platform forgets a member of a list.
+    pub forgets: Option<Duration>,
     /// Redacted wherever they turn up.
     pub secrets: BTreeSet<String>,
     pub warnings: Vec<Finding>,
@@ -84,6 +89,7 @@ impl Built {
             required: None,
             match_fields: None,
             country: None,
+            forgets: None,
         }
     }
 
@@ -112,6 +118,13 @@ impl Built {
     #[must_use]
     pub fn in_country(mut self, country: Option<String>) -> Self {
         self.country = country;
+        self
+    }
+
+    /// Has members forgotten after another time than the catalogue says.
+    #[must_use]
+    pub fn forgetting(mut self, life: Duration) -> Self {
+        self.forgets = Some(life);
         self
     }
 }
@@ -167,6 +180,7 @@ pub fn configure(config: &DestinationConfig, source: &Source) -> Result<Configur
         required: built.required.unwrap_or_else(|| entry.spec.required.to_vec()),
         match_fields: built.match_fields.unwrap_or_else(|| entry.spec.match_fields.to_vec()),
         country: built.country,
+        forgets: built.forgets.or(entry.spec.forgets),
         secrets: config.secrets.iter().cloned().chain(own).collect(),
     })
 }

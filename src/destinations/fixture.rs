@@ -489,14 +489,6 @@ pub fn group() -> Message {
     message(shape, row("acct_310", None, Change::Changed, vec![json!(41)]))
 }
 
-/// A member of a list, entering or leaving.
-pub fn member(subject: &str, email: &str, phone: Option<&str>, change: Change) -> Message {
-    let shape = shape(Call::List, ModelKind::Audience, Level::User, &[]);
-    let mut row = row(subject, Some(email), change, Vec::new());
-    row.identifiers = vec![phone.map(Into::into)];
-    message(shape, row)
-}
-
 pub fn batch(messages: impl IntoIterator<Item = Message>) -> Batch {
     Batch::new(messages.into_iter().collect()).unwrap()
 }

@@ -320,7 +320,10 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D:
     usable.map(Some).ok_or_else(|| D::Error::custom("expected a whole number of at least 1"))
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+/// A length of time with its unit.
+pub(super) fn duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     value.as_str().and_then(parse_duration).map(Some).ok_or_else(|| {
         D::Error::custom("expected a length of time such as \"30s\", \"10m\" or \"6h\"")

@@ -131,6 +131,7 @@ fn resolve(
     let mut sync =
         plan::resolve(model, planned.level, entry, destination.spec, &destination.common)?;
     sync.grain = destination.grain;
+    sync.forgets = destination.forgets;
     Ok(Some(sync))
 }
 

@@ -1,0 +1,518 @@
+//! Google Ads Customer Match through the Data Manager API: members of a user list, by hashed contact
+//! data, device ids or ids of our own.
+//!
+//! What is sent is accepted, not applied: Google answers with the id of a request, and says later how
+//! many of its records it could not use and why, never which. A batch that mixes members who enter and
+//! who leave becomes two requests, which share one job.
+
+mod key;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use super::google_api::{
+    Access, CLIENT_ID, CLIENT_SECRET, Credentials, PRIVATE_KEY, REFRESH_TOKEN, SERVICE_ACCOUNT,
+    answered, below, names,
+};
+use super::membership::{self, COUNTRY, List, Member, Parted};
+use super::reader::duration;
+use super::{
+    Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, HTTP_OPTIONS,
+    Idempotency, Job, Maturity, OptionDoc, Quota, Reader, Receipts, Remote, Secret, Settlement,
+    Spec, Target,
+};
+use crate::delivery::{Request, Session};
+use crate::finding::Finding;
+use key::{FIELDS, Key, PROFILE};
+#[cfg(test)]
+pub(super) use tests::server;
+
+pub(super) const ENTRY: Entry =
+    Entry { spec: &SPEC, options: OPTIONS, common: HTTP_OPTIONS, configure };
+
+/// What is known of Customer Match.
+pub static SPEC: Spec = Spec {
+    kind: "google_ads_customer_match",
+    title: "Google Ads Customer Match",
+    summary: "Adds and removes members of a Google Ads user list by hashed contact data.",
+    identifiers: "email and phone as SHA-256; or, for lists of that kind, device ids or user ids",
+    match_fields: FIELDS,
+    profile: PROFILE,
+    receipts: Receipts::Counts,
+    forgets: Some(LONGEST_LIFE),
+    min_members: Some(100),
+    quotas: &[
+        Quota { limit: 300, per: Duration::from_mins(1) },
+        Quota { limit: 100_000, per: Duration::from_hours(24) },
+    ],
+    batch: BatchLimits { rows: 10_000, max_rows: 10_000, bytes: 20_000_000, row_bytes: 100_000 },
+    concurrency: 4,
+    idempotency: Idempotency::Natural,
+    min_interval: Duration::from_hours(6),
+    maturity: Maturity::Beta,
+    example: r#"[destinations.google_ads]
+type = "google_ads_customer_match"
+customer_id = "444-555-6666"
+login_customer_id = "111-222-3333"
+client_id = "1234.apps.googleusercontent.com"
+client_secret = "${GOOGLE_CLIENT_SECRET}"
+refresh_token = "${GOOGLE_REFRESH_TOKEN}"
+consent = { ad_user_data = "granted", ad_personalization = "granted" }
+terms_accepted = true
+"#,
+    notes: &[
+        "A list is found by the id or name in the sync's `list`, else by the model's name, and created where there is none; its kind (`key`) never changes.",
+        "Google only counts the records that it could not use, by reason: the counts are shown, and all rows are kept as sent, so that they are taken back later.",
+        "What is sent is applied later: after `poll_after` the job is asked after, until the time of `retry` is over, then by the next run; until then the sync is left out of runs.",
+        "A request that failed as a whole is sent again by the next run where Google gives no reason that lies in the records.",
+        "Google does not order requests among each other; those who leave are sent first, and nobody leaves by an identifier that another member still has.",
+        "Members are forgotten after `membership_days` (540 at most) and are added again before half of that time, spread over runs.",
+        "`consent` says what people agreed to and has no default; without consent Google counts people of the EEA, the United Kingdom and Switzerland as errors.",
+        "Postal addresses are sent only with `send_address = true`; they are absent when a member is removed, so that somebody whom only the address matched stays until forgotten.",
+        "Dots and tags of Gmail addresses are cut off, as Google's newest description says; older libraries of Google keep the tag.",
+        "Hyphens inside of names stay, as Google's libraries keep them, other punctuation goes.",
+        "A list of device ids or user ids takes no contact data: use one destination per kind.",
+        "About 100 matched people per network are needed to serve ads.",
+        "The limits are those of a Cloud project: 300 requests a minute and 100,000 a day.",
+        "Access by a data partner's link (`linkedAccount`) is not supported.",
+    ],
+    ..Spec::LIST
+};
+
+/// Members are kept for 540 days at most.
+const LONGEST_LIFE: Duration = Duration::from_hours(540 * 24);
+const POLL_AFTER: Duration = Duration::from_mins(1);
+
+const OPTIONS: &[OptionDoc] = &[
+    OptionDoc::required("customer_id", "number of the Google Ads account that holds the list"),
+    OptionDoc::optional("login_customer_id", "number of the manager account, if access is by one"),
+    OptionDoc::required(
+        "consent",
+        "what people agreed to: { ad_user_data = \"granted\", ad_personalization = \"granted\" }; each is \"granted\", \"denied\" or \"unspecified\"",
+    ),
+    OptionDoc::required(
+        "terms_accepted",
+        "true: the account has accepted the Customer Match terms of service",
+    ),
+    OptionDoc::optional(
+        "key",
+        "kind of the list: \"contact\" (default), \"ios\", \"android\" or \"user_id\"",
+    ),
+    OptionDoc::optional("match_by", "for lists of contacts: \"email\", \"phone\"; default both"),
+    OptionDoc::optional(
+        "app_id",
+        "app that device ids were collected by, to create a list of them",
+    ),
+    OptionDoc::optional("membership_days", "how long members stay, 1 to 540; default 540"),
+    OptionDoc::optional(
+        "send_address",
+        "whether hashed names, country and postal code travel with new members; default false",
+    ),
+    OptionDoc::optional("poll_after", "between two questions about a job; default \"1m\""),
+    COUNTRY,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    REFRESH_TOKEN,
+    SERVICE_ACCOUNT,
+    PRIVATE_KEY,
+];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    customer_id: String,
+    login_customer_id: Option<String>,
+    consent: Consent,
+    terms_accepted: bool,
+    #[serde(default)]
+    key: Key,
+    match_by: Option<Vec<String>>,
+    app_id: Option<String>,
+    membership_days: Option<u64>,
+    #[serde(default)]
+    send_address: bool,
+    #[serde(default, deserialize_with = "duration")]
+    poll_after: Option<Duration>,
+    country: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<Secret>,
+    refresh_token: Option<Secret>,
+    service_account: Option<String>,
+    private_key: Option<Secret>,
+}
+
+/// What people agreed to, as the project says.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Consent {
+    ad_user_data: Agreement,
+    ad_personalization: Agreement,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Agreement {
+    Granted,
+    Denied,
+    Unspecified,
+}
+
+/// The user lists of one account.
+#[derive(Debug)]
+struct CustomerMatch {
+    access: Access,
+    customer: String,
+    login: Option<String>,
+    consent: Consent,
+    key: Key,
+    app_id: Option<String>,
+    life: Duration,
+    send_address: bool,
+    poll_after: Duration,
+}
+
+fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
+    let options: Options = reader.own()?;
+    let customer = account(reader, "customer_id", &options.customer_id)?;
+    let login = match &options.login_customer_id {
+        Some(text) => Some(account(reader, "login_customer_id", text)?),
+        None => None,
+    };
+    if !options.terms_accepted {
+        let fact = "must be true: Google takes no members before the terms are accepted";
+        return Err(vec![reader.refuse("terms_accepted", fact)]);
+    }
+    let days = options.membership_days.unwrap_or(540);
+    if !(1..=540).contains(&days) {
+        return Err(vec![reader.refuse("membership_days", "is not a number from 1 to 540")]);
+    }
+    if options.key != Key::Contact && options.match_by.is_some() {
+        let fact = "has no meaning beside this `key`, which says what people are matched by";
+        return Err(vec![reader.refuse("match_by", fact)]);
+    }
+    let fields = match options.key {
+        Key::Contact => {
+            let contacts = Key::Contact.fields();
+            membership::fields(reader, contacts, options.match_by.as_deref(), &["email", "phone"])?
+        }
+        other => other.fields().to_vec(),
+    };
+    let country = membership::country(reader, options.country)?;
+    let credentials = Credentials {
+        client_id: options.client_id,
+        client_secret: options.client_secret,
+        refresh_token: options.refresh_token,
+        service_account: options.service_account,
+        private_key: options.private_key,
+    };
+    let scope = "https://www.googleapis.com/auth/datamanager";
+    let access =
+        credentials.access(reader, common, ("https://datamanager.googleapis.com", scope))?;
+    let secrets = access.secrets.clone();
+    let life = Duration::from_hours(24 * days);
+    let customer_match = CustomerMatch {
+        access,
+        customer,
+        login,
+        consent: options.consent,
+        key: options.key,
+        app_id: options.app_id,
+        life,
+        send_address: options.send_address,
+        poll_after: options.poll_after.unwrap_or(POLL_AFTER),
+    };
+    let built = Built::new(Arc::new(customer_match), secrets);
+    Ok(built.matching(fields).in_country(country).forgetting(life))
+}
+
+/// Accounts are written with or without hyphens.
+fn account(reader: &Reader<'_>, option: &str, text: &str) -> Result<String, Vec<Finding>> {
+    let digits: String = text.chars().filter(|character| *character != '-').collect();
+    if digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(digits);
+    }
+    Err(vec![reader.refuse(option, "is not the number of an account, such as \"444-555-6666\"")])
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UserList {
+    id: String,
+    #[serde(default)]
+    display_name: String,
+    #[serde(default)]
+    ingested_user_list_info: Ingested,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Ingested {
+    upload_key_types: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Page {
+    user_lists: Vec<UserList>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Accepted {
+    request_id: String,
+}
+
+/// What is kept of a job: the ids of its requests, and who of the batch was in the first one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Submitted {
+    removal: Option<String>,
+    ingestion: Option<String>,
+    leaving: Vec<usize>,
+}
+
+#[async_trait]
+impl Destination for CustomerMatch {
+    async fn check(&self, session: &Session) -> Result<(), Fault> {
+        let request = self.lists(&[("pageSize", "1")]);
+        session.send(request).await?.json::<Page>().map(|_| ())
+    }
+
+    async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
+        if let Some(remote) = &target.remote {
+            return Ok(remote.clone());
+        }
+        let name = membership::name(target);
+        if target.list.is_some() && is_id(name) {
+            return self.existing(session, name).await;
+        }
+        match self.find(session, name).await? {
+            Some(list) => Ok(list.into_remote()),
+            None => self.create(session, name).await,
+        }
+    }
+
+    async fn deliver(
+        &self,
+        session: &Session,
+        remote: &Remote,
+        batch: &Batch,
+    ) -> Result<Delivery, Fault> {
+        let list = List::of(remote)?;
+        let Parted { entering, leaving } = Parted::of(batch);
+        let removal = self.submit(session, "remove", self.removal(&list, &leaving)).await?;
+        let ingestion = self.submit(session, "ingest", self.ingestion(&list, &entering)).await?;
+        let leaving = leaving.iter().map(|member| member.position).collect();
+        let submitted = Submitted { removal, ingestion, leaving };
+        let handle = serde_json::to_value(submitted).map_err(|error| Fault::Protocol {
+            reason: format!("what must be kept of the job cannot be written: {error}"),
+        })?;
+        Ok(Delivery::Submitted(Job { handle, poll_after: self.poll_after }))
+    }
+
+    async fn settle(&self, session: &Session, job: &Job, rows: usize) -> Result<Settlement, Fault> {
+        let submitted = Submitted::deserialize(&job.handle).map_err(|error| Fault::Protocol {
+            reason: format!("what was kept of the job cannot be read: {error}"),
+        })?;
+        let mut answers = Vec::new();
+        for (id, leaves) in [(&submitted.removal, true), (&submitted.ingestion, false)] {
+            let Some(id) = id else { continue };
+            let mut url = below(&self.access.base, &["v1", "requestStatus:retrieve"]);
+            url.query_pairs_mut().append_pair("requestId", id);
+            let response = session.send(self.request(Method::GET, url)).await?;
+            match status::read(&response)? {
+                Some(answer) => answers.push((leaves, answer)),
+                None => return Ok(Settlement::Running { poll_after: self.poll_after }),
+            }
+        }
+        Ok(Settlement::Done(status::receipt(rows, &submitted.leaving, answers)))
+    }
+}
+
+impl CustomerMatch {
+    fn request(&self, method: Method, url: url::Url) -> Request {
+        let request = Request::new(method, url).granted(&self.access.grant).reading(answered);
+        match &self.login {
+            Some(login) => request
+                .header("login-account", &format!("accountTypes/GOOGLE_ADS/accounts/{login}")),
+            None => request,
+        }
+    }
+
+    fn lists(&self, query: &[(&str, &str)]) -> Request {
+        let mut url = self.lists_at(&[]);
+        url.query_pairs_mut().extend_pairs(query);
+        self.request(Method::GET, url)
+    }
+
+    fn lists_at(&self, more: &[&str]) -> url::Url {
+        let path = ["v1", "accountTypes", "GOOGLE_ADS", "accounts", &self.customer, "userLists"];
+        below(&self.access.base, &[&path, more].concat())
+    }
+
+    /// The list of that id, which the project names.
+    async fn existing(&self, session: &Session, id: &str) -> Result<Remote, Fault> {
+        let request = self.request(Method::GET, self.lists_at(&[id]));
+        let list: UserList = match session.send(request).await {
+            Ok(response) => response.json()?,
+            Err(Fault::Misconfigured { reason } | Fault::Rejected { reason }) => {
+                return Err(membership::unknown(id, &reason));
+            }
+            Err(other) => return Err(other),
+        };
+        self.fitting(list).map(List::into_remote)
+    }
+
+    async fn find(&self, session: &Session, name: &str) -> Result<Option<List>, Fault> {
+        let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
+        let filter = format!("display_name = \"{quoted}\"");
+        let mut lists: Vec<UserList> = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut query = vec![("filter", filter.as_str()), ("pageSize", "1000")];
+            query.extend(token.as_deref().map(|token| ("pageToken", token)));
+            let page: Page = session.send(self.lists(&query)).await?.json()?;
+            lists.extend(page.user_lists);
+            let next = page.next_page_token.filter(|next| !next.is_empty());
+            if next.is_none() || next == token {
+                break;
+            }
+            token = next;
+        }
+        let pairs = lists.iter().map(|list| (&*list.id, &*list.display_name));
+        let Some(found) = membership::named(pairs, name)? else { return Ok(None) };
+        match lists.into_iter().find(|list| list.id == found.id) {
+            Some(list) => self.fitting(list).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A list of this destination's kind.
+    fn fitting(&self, list: UserList) -> Result<List, Fault> {
+        let types = &list.ingested_user_list_info.upload_key_types;
+        if types.iter().any(|word| word == self.key.upload_type()) {
+            return Ok(List { id: list.id });
+        }
+        let fact = format!("it does not take members by `{}`", self.key.upload_type());
+        Err(membership::unknown(&list.id, &fact))
+    }
+
+    async fn create(&self, session: &Session, name: &str) -> Result<Remote, Fault> {
+        let body = json!({
+            "displayName": name,
+            "membershipDuration": format!("{}s", self.life.as_secs()),
+            "ingestedUserListInfo": self.key.list_info(self.app_id.as_deref())?,
+        });
+        let request = self.request(Method::POST, self.lists_at(&[]));
+        // A name that is taken meanwhile is looked up once more.
+        let request =
+            request.repeatable(false).json_body(body.to_string().into()).reading(|response| {
+                match names(response, "DISPLAY_NAME_ALREADY_USED") {
+                    true => Ok(()),
+                    false => answered(response),
+                }
+            });
+        let response = session.send(request).await?;
+        if !names(&response, "DISPLAY_NAME_ALREADY_USED") {
+            let list: UserList = response.json()?;
+            return Ok(List { id: list.id }.into_remote());
+        }
+        match self.find(session, name).await? {
+            Some(list) => Ok(list.into_remote()),
+            None => Err(Fault::Misconfigured {
+                reason: format!("the name `{name}` is taken by a list that cannot be seen"),
+            }),
+        }
+    }
+
+    fn destinations(&self, list: &List) -> Json {
+        let account = |number: &str| json!({"accountType": "GOOGLE_ADS", "accountId": number});
+        let mut destination = json!({
+            "operatingAccount": account(&self.customer),
+            "productDestinationId": list.id,
+        });
+        if let Some(login) = &self.login {
+            destination["loginAccount"] = account(login);
+        }
+        json!([destination])
+    }
+
+    fn removal(&self, list: &List, members: &[Member<'_>]) -> Option<Json> {
+        if members.is_empty() {
+            return None;
+        }
+        let mut body = json!({
+            "destinations": self.destinations(list),
+            "audienceMembers": self.members(members, false),
+        });
+        if self.key == Key::Contact {
+            body["encoding"] = json!("HEX");
+        }
+        Some(body)
+    }
+
+    fn ingestion(&self, list: &List, members: &[Member<'_>]) -> Option<Json> {
+        if members.is_empty() {
+            return None;
+        }
+        let mut body = json!({
+            "destinations": self.destinations(list),
+            "audienceMembers": self.members(members, self.send_address),
+            "termsOfService": {"customerMatchTermsOfServiceStatus": "ACCEPTED"},
+        });
+        if self.key == Key::Contact {
+            body["encoding"] = json!("HEX");
+        }
+        if let Some(consent) = self.consent.written() {
+            body["consent"] = consent;
+        }
+        Some(body)
+    }
+
+    fn members(&self, members: &[Member<'_>], with_address: bool) -> Vec<Json> {
+        members.iter().map(|member| self.key.member(member.message, with_address)).collect()
+    }
+
+    async fn submit(
+        &self,
+        session: &Session,
+        verb: &str,
+        body: Option<Json>,
+    ) -> Result<Option<String>, Fault> {
+        let Some(body) = body else { return Ok(None) };
+        let url = below(&self.access.base, &["v1", &format!("audienceMembers:{verb}")]);
+        let request = self.request(Method::POST, url).json_body(body.to_string().into());
+        let accepted: Accepted = session.send(request).await?.json()?;
+        Ok(Some(accepted.request_id))
+    }
+}
+
+impl Consent {
+    fn written(self) -> Option<Json> {
+        let parts =
+            [("adUserData", self.ad_user_data), ("adPersonalization", self.ad_personalization)];
+        let said = parts.into_iter().filter_map(|(name, agreement)| {
+            let word = match agreement {
+                Agreement::Granted => "CONSENT_GRANTED",
+                Agreement::Denied => "CONSENT_DENIED",
+                Agreement::Unspecified => return None,
+            };
+            Some((name.to_owned(), json!(word)))
+        });
+        let said: serde_json::Map<String, Json> = said.collect();
+        (!said.is_empty()).then_some(Json::Object(said))
+    }
+}
+
+/// Ids of lists are numbers, which no name of a list is by accident.
+fn is_id(text: &str) -> bool {
+    text.len() >= 6 && text.bytes().all(|byte| byte.is_ascii_digit())
+}

@@ -1,0 +1,138 @@
+//! What became of requests that Google had accepted.
+//!
+//! What it promises: a count stays a count. Rows are refused only where Google says that a request
+//! failed as a whole, and then all of its rows.
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::delivery::Response;
+use crate::destinations::{Fault, Outcome, Receipt};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statuses {
+    request_status_per_destination: Vec<Status>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(default)]
+    request_status: String,
+    #[serde(default)]
+    error_info: ErrorInfo,
+    #[serde(default)]
+    warning_info: WarningInfo,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ErrorInfo {
+    error_counts: Vec<Counted>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WarningInfo {
+    warning_counts: Vec<Counted>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted {
+    /// A number, which JSON of protocol buffers writes as a text.
+    record_count: Json,
+    reason: String,
+}
+
+/// What Google says of one request that is done.
+#[derive(Debug)]
+pub(super) struct Answer {
+    failed: bool,
+    errors: Vec<(u64, String)>,
+    warnings: Vec<(u64, String)>,
+}
+
+/// `None`: it is not done yet.
+pub(super) fn read(response: &Response) -> Result<Option<Answer>, Fault> {
+    let statuses: Statuses = response.json()?;
+    // One destination per request.
+    let Some(status) = statuses.request_status_per_destination.into_iter().next() else {
+        return Ok(None);
+    };
+    let failed = match status.request_status.as_str() {
+        "SUCCESS" | "PARTIAL_SUCCESS" => false,
+        "FAILED" => true,
+        "PROCESSING" | "REQUEST_STATUS_UNKNOWN" | "" => return Ok(None),
+        other => {
+            let reason = format!("the request has the status `{other}`, which is not known");
+            return Err(Fault::Protocol { reason });
+        }
+    };
+    let errors = counts(status.error_info.error_counts)?;
+    let warnings = counts(status.warning_info.warning_counts)?;
+    Ok(Some(Answer { failed, errors, warnings }))
+}
+
+fn counts(counted: Vec<Counted>) -> Result<Vec<(u64, String)>, Fault> {
+    let count = |value: &Json| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    counted
+        .into_iter()
+        .map(|Counted { record_count, reason }| match count(&record_count) {
+            Some(count) => Ok((count, worded(&reason))),
+            None => Err(Fault::Protocol { reason: "a count of records is no number".into() }),
+        })
+        .collect()
+}
+
+/// `PROCESSING_ERROR_REASON_INVALID_FORMAT` as `invalid format`.
+fn worded(reason: &str) -> String {
+    let prefixes = ["PROCESSING_ERROR_REASON_", "PROCESSING_WARNING_REASON_"];
+    let short = prefixes.iter().find_map(|prefix| reason.strip_prefix(prefix)).unwrap_or(reason);
+    short.to_lowercase().replace('_', " ")
+}
+
+/// The receipt of a job's batch. Each answer is about those who leave, or about all others.
+pub(super) fn receipt(rows: usize, leaving: &[usize], answers: Vec<(bool, Answer)>) -> Receipt {
+    let mut receipt = Receipt::of(rows, &Outcome::Delivered);
+    let mut leaves = vec![false; rows];
+    for position in leaving {
+        if let Some(leaves) = leaves.get_mut(*position) {
+            *leaves = true;
+        }
+    }
+    for (about_leaving, Answer { failed, errors, warnings }) in answers {
+        if failed {
+            let outcome = failure(&errors);
+            let concerned = (0..rows).filter(|position| leaves[*position] == about_leaving);
+            for position in concerned {
+                // Positions are those of this batch.
+                let _ = receipt.set(position, outcome.clone());
+            }
+        } else {
+            errors.into_iter().for_each(|(count, reason)| receipt.notice(count, reason));
+        }
+        for (count, reason) in warnings {
+            receipt.notice(count, format!("warning: {reason}"));
+        }
+    }
+    receipt
+}
+
+/// Nothing of the request was applied: refused where the records are the reason, to be sent again
+/// where Google is.
+fn failure(errors: &[(u64, String)]) -> Outcome {
+    let reasons: Vec<&str> = errors.iter().map(|(_, reason)| reason.as_str()).collect();
+    let reason = format!(
+        "the request failed as a whole: {}",
+        match reasons.as_slice() {
+            [] => "no reason is given".to_owned(),
+            reasons => reasons.join(", "),
+        }
+    );
+    if reasons.iter().all(|reason| *reason == "internal error") {
+        return Outcome::Retry { after: None, reason };
+    }
+    Outcome::Rejected { reason }
+}
