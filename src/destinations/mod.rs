@@ -79,7 +79,7 @@ use crate::record::{Call, Level};
 catalogue! {
     amplitude, braze, braze_cohorts, customerio, facebook_custom_audiences, file,
     google_ads_customer_match, hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists,
-    mailchimp, marketo, pardot, resci, responsys, rudderstack, salesforce,
+    mailchimp, marketo, pardot, resci, responsys, rudderstack, salesforce, salesforce_campaigns,
     salesforce_marketing_cloud, segment, sendgrid, sendgrid_lists, webhook, zendesk
 }
 
