@@ -78,9 +78,10 @@ use crate::record::{Call, Level};
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
     amplitude, braze, braze_cohorts, customerio, facebook_custom_audiences, file,
-    google_ads_customer_match, hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists,
-    mailchimp, marketo, pardot, resci, responsys, rudderstack, salesforce, salesforce_campaigns,
-    salesforce_marketing_cloud, segment, sendgrid, sendgrid_lists, webhook, zendesk
+    google_ads_customer_match, hubspot, intercom, intercom_tags, iterable, kinesis, klaviyo,
+    klaviyo_lists, mailchimp, marketo, pardot, resci, responsys, rudderstack, salesforce,
+    salesforce_campaigns, salesforce_marketing_cloud, segment, sendgrid, sendgrid_lists,
+    webhook, zendesk
 }
 
 /// A configured destination, ready to be spoken to.
