@@ -232,7 +232,7 @@ fn dropped(name: &str, rows: &[Row<'_>]) -> Option<Refusal> {
     let reason = format!(
         "Iterable leaves out the field `{path}`, which the project does not know: create it there"
     );
-    (!rows.is_empty()).then(|| Refusal { rows, reason })
+    (!rows.is_empty()).then_some(Refusal { rows, reason })
 }
 
 fn positions(rows: &[Row<'_>], is_meant: impl Fn(&Row<'_>) -> bool) -> Vec<usize> {

@@ -140,13 +140,12 @@ impl Destination for Mailchimp {
     }
 
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
-        let opened = match target.call {
+        let opened = if target.call == Call::Track {
             // Else a missing audience could not be told from a missing contact.
-            Call::Track => self.audience.exists(session).await,
-            _ => {
-                let wanted = target.fields.iter().map(|field| (self.tags.of(&field.name), field));
-                fields::ensure(&self.audience, session, wanted.collect(), self.create_fields).await
-            }
+            self.audience.exists(session).await
+        } else {
+            let wanted = target.fields.iter().map(|field| (self.tags.of(&field.name), field));
+            fields::ensure(&self.audience, session, wanted.collect(), self.create_fields).await
         };
         match opened {
             // What follows does not depend on the answer.

@@ -127,13 +127,11 @@ impl Marketo {
             let more = r#","action":"createOrUpdate","dedupeBy":"dedupeFields""#;
             return Ok(("companies.json", more.to_owned()));
         }
-        let mut more = r#","action":"createOrUpdate","lookupField":"email""#.to_owned();
-        if let Some(partition) = &self.partition {
-            let partition = serde_json::to_string(partition)
-                .map_err(|error| Fault::Misconfigured { reason: error.to_string() })?;
-            more.push_str(&format!(",\"partitionName\":{partition}"));
-        }
-        Ok(("leads.json", more))
+        let more = r#","action":"createOrUpdate","lookupField":"email""#;
+        let Some(partition) = &self.partition else { return Ok(("leads.json", more.to_owned())) };
+        let partition = serde_json::to_string(partition)
+            .map_err(|error| Fault::Misconfigured { reason: error.to_string() })?;
+        Ok(("leads.json", format!("{more},\"partitionName\":{partition}")))
     }
 
     fn written(&self, message: &Message) -> Result<Vec<Vec<u8>>, String> {
