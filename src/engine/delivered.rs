@@ -224,8 +224,10 @@ enum Effect {
 
 fn effect(change: Change, state: RowState, unclear: bool) -> Effect {
     match (change, state) {
-        (Change::Held, _) => Effect::Nothing,
-        (Change::Retired, _) | (Change::Exited, RowState::Acknowledged) => Effect::Remove,
+        (Change::Retired, _) | (Change::Exited | Change::Displaced, RowState::Acknowledged) => {
+            Effect::Remove
+        }
+        (Change::Held | Change::Displaced, _) => Effect::Nothing,
         (Change::Adopted, _) | (_, RowState::Acknowledged) => Effect::Deliver,
         (_, RowState::Unsettled) => Effect::Unsettle,
         (_, RowState::Rejected) if unclear => Effect::Doubt,

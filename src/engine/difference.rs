@@ -22,6 +22,8 @@ pub enum Reading {
     Normal,
     /// The present is recorded as delivered and nothing goes out.
     Baseline,
+    /// Whoever is wanted goes out, and whoever is not is displaced.
+    Replace,
 }
 
 /// Columns of the state beside values and identifiers, all of which the difference hands on.
@@ -115,7 +117,7 @@ impl Difference<'_> {
             let _ = write!(sql, ", {name}");
         }
         let change = match self.reading {
-            Reading::Normal => "'entered'",
+            Reading::Normal | Reading::Replace => "'entered'",
             Reading::Baseline => "'adopted'",
         };
         let _ = write!(
@@ -324,7 +326,9 @@ impl Difference<'_> {
         let values = differs.iter().filter(|_| self.records.compares()).cloned();
         let moved = (self.records.grain == Grain::Subject).then(|| self.moved().to_owned());
         let doubtful = self.doubts().then(|| "d.doubtful".to_owned());
+        let everybody = (self.reading == Reading::Replace).then(|| "TRUE".to_owned());
         values
+            .chain(everybody)
             .chain(moved)
             .chain(doubtful)
             .chain(self.fading.map(Fading::sql))
@@ -408,11 +412,19 @@ impl Difference<'_> {
 
     /// What became of a record; NULL where nothing is to be said or done.
     fn change(&self) -> String {
+        match self.reading {
+            Reading::Normal => self.movement(),
+            Reading::Baseline => "CASE WHEN c.wanted THEN 'adopted' ELSE 'retired' END".to_owned(),
+            Reading::Replace => format!(
+                "CASE WHEN {ABSENT} THEN 'entered' WHEN c.wanted THEN 'resynced' \
+                 WHEN c.present = FALSE THEN 'retired' ELSE 'displaced' END"
+            ),
+        }
+    }
+
+    fn movement(&self) -> String {
         let raw = self.records.grain == Grain::Raw;
         let is_trait = self.records.model.kind == ModelKind::Trait;
-        if self.reading == Reading::Baseline {
-            return "CASE WHEN c.wanted THEN 'adopted' ELSE 'retired' END".to_owned();
-        }
         let any = |get: fn(&ModelColumn) -> String| {
             let all = self.records.columns().iter().map(get).collect::<Vec<_>>();
             if all.is_empty() { "FALSE".to_owned() } else { all.join(" OR ") }
