@@ -80,7 +80,7 @@ catalogue! {
     amplitude, braze, customerio, facebook_custom_audiences, file, google_ads_customer_match,
     hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists, mailchimp, marketo,
     marketo_static_lists, pardot, resci,
-    responsys, rudderstack, salesforce, salesforce_marketing_cloud,
+    responsys, responsys_batch, rudderstack, salesforce, salesforce_marketing_cloud,
     salesforce_marketing_cloud_lists, segment, sendgrid,
     sendgrid_lists, webhook, zendesk
 }
