@@ -68,7 +68,7 @@ client_secret = "${MARKETO_CLIENT_SECRET}"
 };
 
 /// The limit is 100 in 20 seconds, for everybody together.
-pub(super) const QUOTAS: &[Quota] =
+pub(in crate::destinations) const QUOTAS: &[Quota] =
     &[Quota::per_second(5), Quota { limit: 98, per: std::time::Duration::from_secs(20) }];
 
 /// Of a usual subscription.
