@@ -97,6 +97,10 @@ impl Graph {
         self.request(method, path, &[]).json_body(body.to_string().into())
     }
 
+    pub(super) fn post_bytes(&self, path: &[&str], body: bytes::Bytes) -> Request {
+        self.request(Method::POST, path, &[]).json_body(body)
+    }
+
     fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> Request {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {

@@ -61,7 +61,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, facebook_custom_audiences, file, google_ads_customer_match, intercom, kinesis, rudderstack, segment, webhook }
+catalogue! { braze, facebook_custom_audiences, facebook_website, file, floodlight, google_ads_customer_match, intercom, kinesis, rudderstack, segment, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
