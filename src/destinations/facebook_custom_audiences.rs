@@ -231,7 +231,8 @@ impl Destination for Audiences {
         let Parted { entering, leaving } = Parted::of(batch);
         let mut receipt = batch.delivered();
         let mut unusable = 0;
-        for (method, members) in [(Method::POST, entering), (Method::DELETE, leaving)] {
+        // Somebody whose email changed leaves by the old one before entering by the new one.
+        for (method, members) in [(Method::DELETE, leaving), (Method::POST, entering)] {
             let rows = Rows::of(&members, self.send_profile && method == Method::POST);
             for position in rows.empty() {
                 let reason = "it has no identifier that Meta matches by".to_owned();

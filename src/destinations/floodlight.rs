@@ -16,9 +16,10 @@ use async_trait::async_trait;
 use http::Method;
 use serde::Deserialize;
 
+use super::address::below;
 use super::google_api::{
     Access, CLIENT_ID, CLIENT_SECRET, Credentials, PRIVATE_KEY, REFRESH_TOKEN, SERVICE_ACCOUNT,
-    answered, below,
+    answered,
 };
 use super::portions::{Portion, Portions, Room, Verdict};
 use super::{

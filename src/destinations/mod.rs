@@ -14,6 +14,7 @@
 //! The implementor owes: position in batch = position in request; a [`Receipt`] that covers every
 //! message; never a success that the reply does not state; a [`Fault`] named by what must happen next.
 
+mod address;
 mod attributes;
 mod batch;
 mod braze_api;
@@ -30,6 +31,7 @@ mod options;
 mod portions;
 mod raw;
 mod reader;
+mod renewal;
 mod spec;
 
 #[cfg(test)]
@@ -61,7 +63,7 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, facebook_custom_audiences, facebook_website, file, floodlight, google_ads_customer_match, intercom, kinesis, rudderstack, segment, webhook }
+catalogue! { braze, facebook_custom_audiences, facebook_website, file, floodlight, google_ads_customer_match, intercom, kinesis, linkedin_audiences, pinterest_audiences, rudderstack, segment, snap_audiences, tiktok_audiences, webhook }
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
