@@ -22,10 +22,12 @@ pub enum Change {
     Retired,
     /// Different, but refused not long ago: left alone until its pause is over.
     Held,
+    /// No longer a member, taken off without a message because the whole list is replaced.
+    Displaced,
 }
 
 impl Change {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Entered,
         Self::Exited,
         Self::Changed,
@@ -33,6 +35,7 @@ impl Change {
         Self::Adopted,
         Self::Retired,
         Self::Held,
+        Self::Displaced,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -44,12 +47,13 @@ impl Change {
             Self::Adopted => "adopted",
             Self::Retired => "retired",
             Self::Held => "held",
+            Self::Displaced => "displaced",
         }
     }
 
     /// Whether this change leaves as a message; the others only touch the state.
     pub const fn is_sent(self) -> bool {
-        !matches!(self, Self::Adopted | Self::Retired | Self::Held)
+        !matches!(self, Self::Adopted | Self::Retired | Self::Held | Self::Displaced)
     }
 
     pub fn parse(word: &str) -> Option<Self> {

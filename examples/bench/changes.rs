@@ -73,7 +73,8 @@ pub fn records(lake: &Lake<'_>, key: &str) -> Outcome<Records> {
         emails: Emails::All,
         resync_on_new_identifier: true,
         keep_missing: false,
-        match_fields: &[],
+        match_fields: Vec::new(),
+        country: None,
         profile: Vec::new(),
         required: Vec::new(),
         profile_columns: lake.profile_columns().to_vec(),
@@ -113,6 +114,7 @@ pub async fn compare(
         origin: "",
         now: now(),
         retry_rejected: false,
+        fading: None,
     };
     Ok(engine::compare(lake, &comparison).await?)
 }

@@ -181,6 +181,7 @@ fn work(configured: Configured, path: &Path, folder: &Path, rows: u64) -> Outcom
     let shape = shape("all", &["score"]);
     let blocks = read_blocks(path, &shape).map_err(|error| error.to_string())?;
     let lane = Lane {
+        replacing: None,
         target: Target {
             sync: shape.sync.clone(),
             run: "bench".into(),

@@ -210,6 +210,12 @@ pub struct Plan {
 pub struct Run {
     #[command(flatten)]
     pub selection: Selection,
+    /// Replace the whole list of SYNC: send all members, then take off whoever is not one
+    ///
+    /// `model.destination`, or a glob of these; may be given several times. Only for destinations that
+    /// can replace lists (`muster destinations TYPE` says so). Without SELECT only these syncs run.
+    #[arg(long, value_name = "SYNC")]
+    pub replace: Vec<String>,
     #[command(flatten)]
     pub time: Time,
     #[command(flatten)]

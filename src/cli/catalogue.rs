@@ -9,7 +9,7 @@ use super::errors::Failure;
 use super::table::table;
 use super::wording::{count, duration, number};
 use super::{Context, pages};
-use crate::destinations::{CATALOGUE, Entry, OptionDoc, Spec, entry, names};
+use crate::destinations::{CATALOGUE, Entry, Mode, OptionDoc, Spec, entry, names};
 use crate::finding::{Finding, nearest};
 use crate::run;
 
@@ -93,6 +93,9 @@ fn page(entry: &Entry) -> String {
     if !spec.min_interval.is_zero() {
         fact("every", format!("at most every {}", duration(spec.min_interval)));
     }
+    for (name, value) in of_list(spec) {
+        fact(name, value);
+    }
     fact(
         "maturity",
         format!("{} (nobody ran it against the live service yet)", spec.maturity.as_str()),
@@ -104,6 +107,26 @@ fn page(entry: &Entry) -> String {
     }
     let _ = write!(text, "\n\nexample\n\n{}\n", spec.example.trim());
     text
+}
+
+/// What only lists have.
+pub(super) fn of_list(spec: &Spec) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if spec.mode != Mode::List {
+        return facts;
+    }
+    facts.push(("receipts", spec.receipts.as_str().to_owned()));
+    if let Some(life) = spec.forgets {
+        let life = duration(life);
+        facts.push(("forgets", format!("members after {life}; they are added again in time")));
+    }
+    if let Some(least) = spec.min_members {
+        facts.push(("smallest", format!("lists of {} members are used", number(least))));
+    }
+    if spec.replaces {
+        facts.push(("replace", "`muster run --replace SYNC` replaces a whole list".to_owned()));
+    }
+    facts
 }
 
 pub(super) fn limits(spec: &Spec) -> String {
@@ -151,6 +174,8 @@ fn document(entry: &Entry) -> Value {
         "calls": spec.calls.iter().map(|call| call.as_str()).collect::<Vec<_>>(),
         "identifiers": spec.identifiers,
         "limits": limits(spec),
+        "receipts": spec.receipts.as_str(),
+        "replaces": spec.replaces,
         "options": entry.options.iter().chain(entry.common).map(option).collect::<Vec<_>>(),
         "maturity": spec.maturity.as_str(),
         "notes": spec.notes,

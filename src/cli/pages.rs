@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use super::catalogue::{calls, limits};
+use super::catalogue::{calls, limits, of_list};
 use super::errors::Failure;
 use super::wording::duration;
 use crate::destinations::{CATALOGUE, Entry, Grain, Idempotency, OptionDoc, Spec};
@@ -104,6 +104,7 @@ fn facts(spec: &Spec) -> Vec<(&'static str, String)> {
     if !spec.min_interval.is_zero() {
         facts.push(("syncs", format!("at most every {}", duration(spec.min_interval))));
     }
+    facts.extend(of_list(spec));
     if !spec.history {
         facts.push(("history", "none: the first run is always a baseline".to_owned()));
     }

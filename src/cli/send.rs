@@ -28,6 +28,7 @@ pub(super) async fn run(context: &Context, arguments: Run) -> Result<u8, Failure
         as_of: arguments.time.as_of,
         force: arguments.leave.force,
         allow_large_change: arguments.leave.allow_large_change,
+        replace: arguments.replace,
         ..context.request()
     };
     deliver(context, request).await
@@ -78,6 +79,7 @@ impl Context {
             now: self.now,
             force: false,
             allow_large_change: false,
+            replace: Vec::new(),
             retry_rejected: false,
             baseline: false,
             seed: u64::from(std::process::id()) ^ self.now.timestamp_micros().unsigned_abs(),

@@ -99,9 +99,11 @@ pub(super) async fn drain_through(session: Session, work: Work, control: Control
 }
 
 fn split((index, lane): (usize, Lane)) -> (Intake, LaneTally) {
-    let Lane { target, shape, changes, blocks, journal, remember } = lane;
-    let tally = LaneTally::new(journal.clone(), changes);
-    (Intake { index, target, shape, blocks, journal, remember }, tally)
+    let Lane { target, shape, changes, blocks, journal, remember, replacing } = lane;
+    let started = replacing.as_ref().map(|replacing| replacing.started);
+    let displaced = replacing.map(|replacing| replacing.displaced);
+    let tally = LaneTally::new(journal.clone(), changes).displacing(displaced);
+    (Intake { index, target, shape, blocks, journal, remember, replacing: started }, tally)
 }
 
 /// Flushes the journals and reports.
@@ -181,6 +183,9 @@ impl Sender {
                 }
                 () = due(grace), if grace.is_some() => break,
             }
+        }
+        if !self.cancelled {
+            self.finish_replacing().await;
         }
         // Whatever is still in flight is dropped: the journal says that it may have arrived.
         self.requests.shutdown().await;
@@ -274,7 +279,7 @@ impl Sender {
     }
 
     /// Journals what was settled; a journal that breaks halts the destination.
-    fn settle_accounts(&mut self) {
+    pub(super) fn settle_accounts(&mut self) {
         if let Err(error) = self.tally.flush() {
             self.halt(&broken(&error));
         }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::future::try_join_all;
 use tokio::sync::mpsc;
 
@@ -29,6 +30,8 @@ pub(super) struct Intake {
     pub(super) blocks: Blocks,
     pub(super) journal: Journal,
     pub(super) remember: Remember,
+    /// When the replacement of the whole list started.
+    pub(super) replacing: Option<DateTime<Utc>>,
 }
 
 /// What the sender hears from here.
@@ -114,7 +117,8 @@ impl Feeder {
         for lane in group {
             let session = self.session.fresh();
             let opened = self.destination.open(&session, &lane.target).await;
-            match opened.and_then(|remote| remember(&lane, remote)) {
+            let opened = opened.and_then(|remote| remember(&lane, remote));
+            match self.beginning(&session, opened, lane.replacing).await {
                 Ok(remote) => {
                     self.say(Supply::Opened { lane: lane.index, remote: remote.clone() }).await?;
                     match streams.iter_mut().find(|(other, _)| *other == remote) {
@@ -126,6 +130,20 @@ impl Feeder {
             }
         }
         Ok(streams)
+    }
+
+    /// What a lane's batches go to, once a replacement that started then has begun.
+    async fn beginning(
+        &self,
+        session: &Session,
+        opened: Result<Remote, Fault>,
+        replacing: Option<DateTime<Utc>>,
+    ) -> Result<Remote, Fault> {
+        let remote = opened?;
+        match replacing {
+            Some(started) => self.destination.begin_replacing(session, &remote, started).await,
+            None => Ok(remote),
+        }
     }
 
     async fn cannot_open(&self, lane: usize, fault: &Fault) -> Result<(), Over> {

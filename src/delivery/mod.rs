@@ -17,6 +17,7 @@ mod limiter;
 mod merge;
 mod rehearse;
 mod remedy;
+mod replacement;
 mod report;
 mod request;
 mod secrecy;
@@ -32,6 +33,8 @@ mod trial;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use crate::destinations::{Common, Destination, Remote, Spec, Target};
 use crate::engine::{Block, Shape};
@@ -78,4 +81,15 @@ pub struct Lane {
     pub blocks: Blocks,
     pub journal: Journal,
     pub remember: Remember,
+    /// The whole list is replaced.
+    pub replacing: Option<Replacing>,
+}
+
+/// How a whole list is replaced: everybody who is wanted is added, then whoever was not is taken off.
+#[derive(Debug, Clone)]
+pub struct Replacing {
+    /// Before anybody is added.
+    pub started: DateTime<Utc>,
+    /// Rows that are taken off without a message, in half-open ranges.
+    pub displaced: Vec<[u64; 2]>,
 }

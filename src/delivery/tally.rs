@@ -30,6 +30,8 @@ pub(super) struct LaneTally {
     /// Settled, not yet journaled.
     acknowledging: Vec<u64>,
     withdrawing: Vec<u64>,
+    /// The whole list is replaced: rows taken off without a message once all others have arrived.
+    displaced: Option<Vec<[u64; 2]>>,
 }
 
 /// What became of one sync's changes.
@@ -75,11 +77,36 @@ impl LaneTally {
             withdrawn: 0,
             acknowledging: Vec::new(),
             withdrawing: Vec::new(),
+            displaced: None,
         }
     }
 
+    pub(super) fn displacing(mut self, displaced: Option<Vec<[u64; 2]>>) -> Self {
+        self.displaced = displaced;
+        self
+    }
+
+    /// Whether everybody who is wanted arrived or was refused, so that the others can be taken off.
+    pub(super) fn awaits_displacing(&self) -> bool {
+        let Some(displaced) = &self.displaced else { return false };
+        let named = self.acknowledged + self.rejected + self.refused;
+        self.halted.is_none() && named + length(displaced) == self.changes
+    }
+
+    /// The others were taken off.
+    pub(super) fn displace(&mut self) -> Result<(), JournalError> {
+        let rows = self.displaced.take().unwrap_or_default();
+        let count = length(&rows);
+        if count > 0 {
+            self.journal.record(&Entry::Acknowledged(rows))?;
+            self.attempted += count;
+            self.acknowledged += count;
+        }
+        Ok(())
+    }
+
     /// Keeps the reason, but what led to a halt is not replaced by what followed from it.
-    fn blame(&mut self, reason: &str) {
+    pub(super) fn blame(&mut self, reason: &str) {
         if self.halted.is_none() || self.fault.is_none() {
             self.fault = Some(reason.to_owned());
         }
@@ -249,6 +276,10 @@ fn unbalanced(lane: &LaneTally) -> LaneReport {
 /// Lane and row number of everything that travels with a message.
 pub(super) fn places(message: &Message) -> impl Iterator<Item = (usize, u64)> {
     message.parts().map(|part| (part.shape().index, part.row_number()))
+}
+
+fn length(ranges: &[[u64; 2]]) -> u64 {
+    ranges.iter().map(|[from, to]| to - from).sum()
 }
 
 /// Sorted half-open ranges of row numbers.

@@ -231,9 +231,9 @@ async fn a_lost_reply_is_repeated_with_the_same_bytes_or_left_unsettled() {
         let replies = vec![Reply::Lost, Reply::Refused, Reply::status(503, "")];
         let said = made.converse(&batch, replies).await;
         let kind = made.spec.kind;
-        match said.result {
+        match &said.result {
             Ok(outcomes) => {
-                assert_eq!(outcomes, vec![Outcome::Delivered; batch.len()], "{kind}");
+                assert_eq!(*outcomes, vec![Outcome::Delivered; batch.len()], "{kind}");
                 // What was repeated is exactly what is sent where nothing is lost.
                 let fresh = configured(made.spec.example).unwrap();
                 let well = fresh.converse(&batch, Vec::new()).await;
@@ -287,7 +287,7 @@ async fn checks_change_nothing_remote() {
 }
 
 /// Destinations whose reading calls are POST requests too.
-const READS_BY_POST: &[&str] = &["braze", "kinesis"];
+const READS_BY_POST: &[&str] = &["braze", "kinesis", "resci"];
 
 #[tokio::test(start_paused = true)]
 async fn no_window_exceeds_any_quota_of_the_catalogue() {

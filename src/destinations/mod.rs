@@ -15,23 +15,37 @@
 //! message; never a success that the reply does not state; a [`Fault`] named by what must happen next.
 
 mod address;
+mod amplitude_api;
 mod attributes;
 mod batch;
 mod braze_api;
 #[macro_use]
 mod catalogue;
+mod customerio_api;
 mod facebook_api;
 mod fault;
 mod google_api;
+mod hubspot_api;
 mod intercom_api;
+mod iterable_api;
+mod klaviyo_api;
+mod mailchimp_api;
+mod marketing_cloud_api;
+mod marketo_api;
+mod marks;
 mod membership;
 mod normalise;
 mod oauth;
 mod options;
 mod portions;
+mod progress;
 mod raw;
 mod reader;
 mod renewal;
+mod responsys_api;
+mod salesforce_api;
+mod sendgrid_api;
+mod singles;
 mod spec;
 
 #[cfg(test)]
@@ -47,6 +61,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 pub(crate) use batch::encode;
 pub use batch::{Batch, Notice, Outcome, Receipt};
@@ -63,7 +78,13 @@ use crate::project::ModelKind;
 use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
-catalogue! { braze, facebook_custom_audiences, facebook_website, file, floodlight, google_ads_customer_match, intercom, kinesis, linkedin_audiences, pinterest_audiences, rudderstack, segment, snap_audiences, tiktok_audiences, webhook }
+catalogue! {
+    amplitude, braze, customerio, facebook_custom_audiences, facebook_website, file, floodlight,
+    google_ads_customer_match, hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists,
+    linkedin_audiences, mailchimp, marketo, pardot, pinterest_audiences, resci, responsys,
+    rudderstack, salesforce, salesforce_marketing_cloud, segment, sendgrid, sendgrid_lists,
+    snap_audiences, tiktok_audiences, webhook, zendesk
+}
 
 /// A configured destination, ready to be spoken to.
 #[async_trait]
@@ -100,6 +121,25 @@ pub trait Destination: fmt::Debug + Send + Sync {
         remote: &Remote,
         batch: &Batch,
     ) -> Result<Delivery, Fault>;
+
+    /// Begins to replace a whole list: what it returns goes to `deliver` as its `remote`, with batches of
+    /// members who enter, all who are wanted. Only asked of destinations whose spec says `replaces`.
+    /// `started` is before the first of them leaves.
+    async fn begin_replacing(
+        &self,
+        session: &Session,
+        remote: &Remote,
+        started: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        let _ = (session, started);
+        Ok(remote.clone())
+    }
+
+    /// All who are wanted have arrived or were refused: takes off whoever was not among them.
+    async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
+        let _ = (session, remote);
+        Err(Fault::Protocol { reason: "this destination cannot replace a list".into() })
+    }
 
     /// Asks after a job that `deliver` handed back, possibly in an earlier process. `rows` is the
     /// number of messages that were in the job's batch.

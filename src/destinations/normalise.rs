@@ -130,6 +130,22 @@ pub(super) fn plain_advertising_id(text: &str, _country: Option<&str>) -> Normal
     Ok(id)
 }
 
+/// As [`email`], for platforms to whom a hash says nothing.
+pub(super) fn plain_email(text: &str, country: Option<&str>) -> Normalised {
+    email(text, country)
+        .and_then(|email| plain(email, "a hashed email, where only plain ones are taken"))
+}
+
+/// E.164, for platforms to whom a hash says nothing.
+pub(super) fn plain_e164(text: &str, country: Option<&str>) -> Normalised {
+    let hashed = "a hashed phone number, where only plain ones are taken";
+    e164(text, country).and_then(|number| plain(number, hashed))
+}
+
+fn plain(normalised: String, hashed: &'static str) -> Normalised {
+    if is_hash(&normalised) { Err(hashed) } else { Ok(normalised) }
+}
+
 /// An id of our own, as it is.
 pub(super) fn identifier(text: &str, _country: Option<&str>) -> Normalised {
     match text.trim() {

@@ -6,7 +6,7 @@
 //! is rejected alone and never sent. Once a request was taken, the fault of a later one concerns only
 //! the messages that were not sent yet, so that nothing that arrived is sent again without need.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -27,6 +27,7 @@ pub(super) struct Room {
 pub(super) struct Portion {
     pieces: Vec<Piece>,
     bytes: usize,
+    step: &'static str,
 }
 
 /// One object of a request.
@@ -69,7 +70,22 @@ impl Portion {
         let mut body = Vec::with_capacity(self.bytes + name.len() + more.len() + 8);
         body.extend_from_slice(b"{\"");
         body.extend_from_slice(name.as_bytes());
-        body.extend_from_slice(b"\":[");
+        body.extend_from_slice(b"\":");
+        self.write(&mut body);
+        body.extend_from_slice(more.as_bytes());
+        body.push(b'}');
+        body.into()
+    }
+
+    /// The pieces as an array alone, for requests that are no JSON as a whole.
+    pub(super) fn array(&self) -> Vec<u8> {
+        let mut array = Vec::with_capacity(self.bytes + 2);
+        self.write(&mut array);
+        array
+    }
+
+    fn write(&self, body: &mut Vec<u8>) {
+        body.push(b'[');
         for (position, piece) in self.pieces.iter().enumerate() {
             if position > 0 {
                 body.push(b',');
@@ -77,9 +93,17 @@ impl Portion {
             body.extend_from_slice(&piece.encoded);
         }
         body.push(b']');
-        body.extend_from_slice(more.as_bytes());
-        body.push(b'}');
-        body.into()
+    }
+
+    /// The pieces alone, for requests of another shape.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &piece.encoded[..])
+    }
+
+    /// What its request is for, where a batch needs requests of several kinds: see
+    /// [`Portions::then`].
+    pub(super) const fn step(&self) -> &'static str {
+        self.step
     }
 
     /// The position in the batch of every piece's message, in the order of the request.
@@ -112,18 +136,35 @@ impl Portions {
         room: Room,
         write: impl Fn(&Message) -> Result<Vec<Vec<u8>>, String>,
     ) -> Self {
-        let mut portions =
-            Self { known: vec![None; batch.len()], waiting: VecDeque::new(), begun: false };
-        let mut open = Portion::default();
+        let mut portions = Self::none(batch);
+        portions.then("", batch, room, |_, message| Some(write(message)));
+        portions
+    }
+
+    /// No request yet.
+    pub(super) fn none(batch: &Batch) -> Self {
+        Self { known: vec![None; batch.len()], waiting: VecDeque::new(), begun: false }
+    }
+
+    /// Goes on with requests of another kind, for the messages of the batch that `write` has something
+    /// for.
+    pub(super) fn then(
+        &mut self,
+        step: &'static str,
+        batch: &Batch,
+        room: Room,
+        write: impl Fn(usize, &Message) -> Option<Result<Vec<Vec<u8>>, String>>,
+    ) {
+        let mut open = Portion { step, ..Portion::default() };
         for (position, message) in batch.messages().iter().enumerate() {
-            match write(message).and_then(|pieces| small_enough(pieces, room)) {
-                Ok(pieces) if pieces.is_empty() => portions.learn(position, Outcome::Delivered),
-                Ok(pieces) => portions.put(&mut open, position, pieces, room),
-                Err(reason) => portions.learn(position, Outcome::Rejected { reason }),
+            let Some(written) = write(position, message) else { continue };
+            match written.and_then(|pieces| small_enough(pieces, room)) {
+                Ok(pieces) if pieces.is_empty() => self.learn(position, Outcome::Delivered),
+                Ok(pieces) => self.put(&mut open, position, pieces, room),
+                Err(reason) => self.learn(position, Outcome::Rejected { reason }),
             }
         }
-        portions.close(&mut open);
-        portions
+        self.close(&mut open);
     }
 
     /// The next request to be sent.
@@ -149,6 +190,35 @@ impl Portions {
             Err(fault) if self.begun => self.interrupted(portion, fault),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Writes down what a reply says of single pieces, because of which the vendor took none: the
+    /// others leave again as the next request.
+    pub(super) fn repeat_without(
+        &mut self,
+        portion: Portion,
+        verdicts: Vec<Verdict>,
+    ) -> Result<(), Fault> {
+        let verdicts = portion.recognised(verdicts)?;
+        let named: BTreeSet<usize> = verdicts.iter().map(|verdict| verdict.piece).collect();
+        if named.is_empty() {
+            return Err(Fault::Protocol {
+                reason: "the reply names no row that it refuses".into(),
+            });
+        }
+        for Verdict { piece, outcome } in verdicts {
+            self.learn(portion.pieces[piece].message, outcome);
+        }
+        let mut rest = Portion::default();
+        for (position, piece) in portion.pieces.into_iter().enumerate() {
+            if !named.contains(&position) {
+                rest.add(piece.message, piece.encoded);
+            }
+        }
+        if !rest.pieces.is_empty() {
+            self.waiting.push_front(rest);
+        }
+        Ok(())
     }
 
     /// One outcome per message; what was not sent is to be sent again.
@@ -203,7 +273,8 @@ impl Portions {
     }
 
     fn close(&mut self, open: &mut Portion) {
-        let full = std::mem::take(open);
+        let next = Portion { step: open.step, ..Portion::default() };
+        let full = std::mem::replace(open, next);
         if !full.pieces.is_empty() {
             self.waiting.push_back(full);
         }
@@ -296,6 +367,20 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_several_kinds_follow_each_other_and_hold_only_their_own() {
+        let mut portions = Portions::none(&three());
+        for (step, own) in [("update", [1, 1, 0]), ("create", [0, 0, 1])] {
+            let room = Room { pieces: 1, ..ROOM };
+            portions.then(step, &three(), room, |position, _| {
+                (own[position] == 1).then(|| Ok(vec![b"{}".to_vec()]))
+            });
+        }
+        let all = std::iter::from_fn(|| portions.next());
+        let all: Vec<_> = all.map(|each| (each.step(), each.messages().collect())).collect();
+        assert_eq!(all, [("update", vec![0]), ("update", vec![1]), ("create", vec![2])]);
+    }
+
+    #[test]
     fn what_cannot_be_written_is_rejected_alone() {
         let batch = three();
         let mut portions = Portions::of(&batch, ROOM, |message| match message.subject() {
@@ -337,6 +422,35 @@ mod tests {
         let portion = portions.next().unwrap();
         let fault = portions.settle(&portion, Ok(vec![Verdict::rejected(2, "a")]));
         assert!(matches!(fault, Err(Fault::Protocol { .. })));
+    }
+
+    #[test]
+    fn what_was_held_up_by_others_leaves_again_without_them() {
+        let batch = three();
+        let mut portions = pairs(Room { pieces: 6, ..ROOM });
+        let portion = portions.next().unwrap();
+        let verdicts = vec![Verdict::rejected(0, "a"), Verdict::rejected(5, "b")];
+        portions.repeat_without(portion, verdicts).unwrap();
+        let rest = portions.next().unwrap();
+        assert_eq!(rest.messages().collect::<Vec<_>>(), [0, 1, 1, 2]);
+        assert_eq!(rest.body("rows", ""), "{\"rows\":[[],{},[],{}]}");
+        portions.settle(&rest, Ok(Vec::new())).unwrap();
+        assert!(portions.next().is_none());
+        let rejected = |reason: &str| Outcome::Rejected { reason: reason.into() };
+        assert_eq!(
+            portions.into_receipt(&batch).outcomes(),
+            [rejected("a"), Outcome::Delivered, rejected("b")]
+        );
+    }
+
+    #[test]
+    fn nothing_leaves_again_unless_a_row_that_was_sent_is_named() {
+        for verdicts in [Vec::new(), vec![Verdict::rejected(2, "a")]] {
+            let mut portions = pairs(ROOM);
+            let portion = portions.next().unwrap();
+            let fault = portions.repeat_without(portion, verdicts);
+            assert!(matches!(fault, Err(Fault::Protocol { .. })));
+        }
     }
 
     #[test]

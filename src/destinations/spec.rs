@@ -30,6 +30,8 @@ pub struct Spec {
     pub forgets: Option<Duration>,
     /// For lists: the fewest members with which the platform uses a list.
     pub min_members: Option<u64>,
+    /// For lists: whether a whole list can be replaced (`--replace`).
+    pub replaces: bool,
     /// Profile columns without which a record is invalid; they travel with every message.
     pub required: &'static [&'static str],
     /// Profile columns that travel with every message where the project has them.
@@ -199,6 +201,7 @@ impl Spec {
         receipts: Receipts::PerRow,
         forgets: None,
         min_members: None,
+        replaces: false,
         required: &[],
         profile: &[],
         quotas: &[],

@@ -108,17 +108,25 @@ impl Block {
                 find(&name)?.as_boolean_opt().cloned().ok_or_else(|| broken(&name))
             })
             .collect::<Result<_, _>>()?;
+        // What another member still has is not what one who leaves is removed by.
+        let own = |name: &str, column: &str| {
+            let values = text(column)?;
+            let Some(held) = batch.column_by_name(&named("held", name)) else { return Ok(values) };
+            let held = held.as_boolean_opt().ok_or_else(|| broken(column))?;
+            let own = arrow::compute::nullif(&values, held).map_err(|_| broken(column))?;
+            Ok(own.as_string::<i32>().clone())
+        };
         let identifiers = shape
             .identifiers
             .iter()
-            .map(|name| text(&named("id", name)))
+            .map(|name| own(name, &named("id", name)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             first_row,
             changes,
             keys: text("record_key")?,
             subjects: text("subject")?,
-            emails: text("email")?,
+            emails: own("email", "email")?,
             ids: find("message_id")?
                 .as_fixed_size_binary_opt()
                 .cloned()

@@ -267,6 +267,27 @@ impl Columns {
     }
 }
 
+/// Numbers, as half-open ranges, of the rows that a replacement takes off without a message.
+pub fn displaced_rows(path: &Path) -> std::result::Result<Vec<[u64; 2]>, BlocksError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path)?)?;
+    let fields = builder.schema().fields().iter().enumerate();
+    let roots = fields.filter(|(_, field)| field.name() == "change").map(|(index, _)| index);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
+    let (mut rows, mut number) = (Vec::<[u64; 2]>::new(), 0);
+    for batch in builder.with_projection(mask).build()? {
+        for change in batch?.column(0).as_string::<i32>() {
+            if change == Some(Change::Displaced.as_str()) {
+                match rows.last_mut() {
+                    Some([_, end]) if *end == number => *end += 1,
+                    _ => rows.push([number, number + 1]),
+                }
+            }
+            number += 1;
+        }
+    }
+    Ok(rows)
+}
+
 /// What can go wrong while reading sealed changes.
 pub type BlocksError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -281,7 +302,7 @@ pub fn read_blocks(
     let file = std::fs::File::open(path)?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let wanted = |name: &str| {
-        let prefixes = ["value.", "send.", "id.", "profile."];
+        let prefixes = ["value.", "send.", "id.", "held.", "profile."];
         ["record_key", "subject", "email", "change", "message_id"].contains(&name)
             || prefixes.iter().any(|prefix| name.starts_with(prefix))
     };

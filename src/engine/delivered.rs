@@ -19,6 +19,7 @@ use super::error::{EngineError, Result};
 use super::files::{self, Writer};
 use super::layers::Layers;
 use super::session::Session;
+use super::shared;
 use crate::outbox::{Replay, RowState};
 use crate::record::Change;
 
@@ -95,7 +96,10 @@ pub fn fold(
         path: changes.to_owned(),
         source,
     };
-    let survey = Survey::of(changes, folding.replay).map_err(read)?;
+    let mut survey = Survey::of(changes, folding.replay).map_err(read)?;
+    let arrived = |row| state_of(folding.replay, row) == RowState::Acknowledged;
+    survey.waiting.extend(shared::waiting(changes, arrived).map_err(read)?);
+    survey.waiting.sort_unstable();
     let file = std::fs::File::open(changes).map_err(|error| read(Box::new(error)))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.with_batch_size(8192).build())
@@ -129,8 +133,9 @@ pub fn fold(
 /// What has to be known of all changes before the first is folded.
 #[derive(Default)]
 struct Survey {
-    /// Row numbers of retirements that have to wait, because another record of the same subject has
-    /// not arrived yet: until then the retired one is all the destination knows the subject by.
+    /// Row numbers, sorted, of retirements that have to wait, because another record of the same
+    /// subject has not arrived yet: until then the retired one is all the destination knows the subject
+    /// by. And of list members who left but for what others have who have not arrived yet.
     waiting: Vec<u64>,
     sent: u64,
 }
@@ -219,8 +224,10 @@ enum Effect {
 
 fn effect(change: Change, state: RowState, unclear: bool) -> Effect {
     match (change, state) {
-        (Change::Held, _) => Effect::Nothing,
-        (Change::Retired, _) | (Change::Exited, RowState::Acknowledged) => Effect::Remove,
+        (Change::Retired, _) | (Change::Exited | Change::Displaced, RowState::Acknowledged) => {
+            Effect::Remove
+        }
+        (Change::Held | Change::Displaced, _) => Effect::Nothing,
         (Change::Adopted, _) | (_, RowState::Acknowledged) => Effect::Deliver,
         (_, RowState::Unsettled) => Effect::Unsettle,
         (_, RowState::Rejected) if unclear => Effect::Doubt,
@@ -250,11 +257,15 @@ fn fold_batch(
         .enumerate()
         .map(|(row, change)| {
             let row = row_number(row);
-            if waiting.binary_search(&row).is_ok() {
-                return Effect::Nothing;
-            }
             let unclear = folding.replay.unclear.contains(&row);
-            effect(*change, state_of(folding.replay, row), unclear)
+            let effect = effect(*change, state_of(folding.replay, row), unclear);
+            match (effect, change) {
+                _ if waiting.binary_search(&row).is_err() => effect,
+                // Some of it is gone, and the rest has to be removed some time.
+                (Effect::Remove, Change::Exited) => Effect::Unsettle,
+                (Effect::Remove, _) => Effect::Nothing,
+                (effect, _) => effect,
+            }
         })
         .collect();
     let is = |wanted: Effect| -> BooleanArray {

@@ -22,6 +22,8 @@ pub enum Reading {
     Normal,
     /// The present is recorded as delivered and nothing goes out.
     Baseline,
+    /// Whoever is wanted goes out, and whoever is not is displaced.
+    Replace,
 }
 
 /// Columns of the state beside values and identifiers, all of which the difference hands on.
@@ -115,7 +117,7 @@ impl Difference<'_> {
             let _ = write!(sql, ", {name}");
         }
         let change = match self.reading {
-            Reading::Normal => "'entered'",
+            Reading::Normal | Reading::Replace => "'entered'",
             Reading::Baseline => "'adopted'",
         };
         let _ = write!(
@@ -217,13 +219,11 @@ impl Difference<'_> {
         })
     }
 
-    /// A column by which members are matched, without what somebody else still has.
-    fn own_match(&self, source: &str, column: &str) -> String {
-        let fields = &self.records.match_fields;
-        if self.records.grain != Grain::List || fields.iter().all(|field| field.source != source) {
-            return format!("c.{column}");
-        }
-        format!("CASE WHEN {}.value IS NULL THEN c.{column} END AS {column}", holder(source))
+    /// For each field of a member who leaves, whether somebody else still has the same.
+    fn shared(&self) -> impl Iterator<Item = String> {
+        let fields = self.records.match_fields.iter().map(|field| holder(field.source));
+        let fields = fields.filter(|_| self.records.grain == Grain::List);
+        fields.map(|alias| format!("{alias}.value IS NOT NULL AS {alias}"))
     }
 
     /// Nothing is left by which a member who leaves could be found without hitting somebody else.
@@ -247,11 +247,10 @@ impl Difference<'_> {
 
     /// Output columns, before `change`.
     fn columns(&self) -> Vec<String> {
-        let mut columns = vec!["c.record_key".to_owned(), "c.subject".to_owned()];
-        columns.push(self.own_match("email", "email"));
-        columns.push("c.trait".to_owned());
-        let identifiers = self.records.identifiers();
-        columns.extend(identifiers.iter().map(|name| self.own_match(name, &matched(name))));
+        let fixed = ["record_key", "subject", "email", "trait"].map(|name| format!("c.{name}"));
+        let mut columns: Vec<String> = fixed.into_iter().collect();
+        columns.extend(self.identifiers().iter().map(|name| format!("c.{name}")));
+        columns.extend(self.shared());
         for column in self.records.columns() {
             let (value, before, send) = names(column);
             columns.extend([value, before].map(|name| format!("c.{name}")));
@@ -327,7 +326,9 @@ impl Difference<'_> {
         let values = differs.iter().filter(|_| self.records.compares()).cloned();
         let moved = (self.records.grain == Grain::Subject).then(|| self.moved().to_owned());
         let doubtful = self.doubts().then(|| "d.doubtful".to_owned());
+        let everybody = (self.reading == Reading::Replace).then(|| "TRUE".to_owned());
         values
+            .chain(everybody)
             .chain(moved)
             .chain(doubtful)
             .chain(self.fading.map(Fading::sql))
@@ -411,11 +412,19 @@ impl Difference<'_> {
 
     /// What became of a record; NULL where nothing is to be said or done.
     fn change(&self) -> String {
+        match self.reading {
+            Reading::Normal => self.movement(),
+            Reading::Baseline => "CASE WHEN c.wanted THEN 'adopted' ELSE 'retired' END".to_owned(),
+            Reading::Replace => format!(
+                "CASE WHEN {ABSENT} THEN 'entered' WHEN c.wanted THEN 'resynced' \
+                 WHEN c.present = FALSE THEN 'retired' ELSE 'displaced' END"
+            ),
+        }
+    }
+
+    fn movement(&self) -> String {
         let raw = self.records.grain == Grain::Raw;
         let is_trait = self.records.model.kind == ModelKind::Trait;
-        if self.reading == Reading::Baseline {
-            return "CASE WHEN c.wanted THEN 'adopted' ELSE 'retired' END".to_owned();
-        }
         let any = |get: fn(&ModelColumn) -> String| {
             let all = self.records.columns().iter().map(get).collect::<Vec<_>>();
             if all.is_empty() { "FALSE".to_owned() } else { all.join(" OR ") }

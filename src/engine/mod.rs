@@ -18,6 +18,7 @@ mod memory;
 mod messages;
 mod records;
 mod session;
+mod shared;
 mod sql;
 mod tables;
 #[cfg(test)]
@@ -28,7 +29,9 @@ pub use answer::{
     DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
 };
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
-pub use changes::{BlocksError, ChangeCounts, Changes, Labelling, read_blocks, write_changes};
+pub use changes::{
+    BlocksError, ChangeCounts, Changes, Labelling, displaced_rows, read_blocks, write_changes,
+};
 pub use columns::ModelColumn;
 pub use compare::{Compared, Comparison, Usability, compare, prepare};
 pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folded, Folding, compact, fold};

@@ -2,6 +2,7 @@
 //! what was delivered.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::prepare::{Prepared, target_of};
 use super::{Passage, Progress, Refused, Report, Request};
-use crate::delivery::{self, Control, Drained, Lane, Resumption, Work};
+use crate::delivery::{self, Control, Drained, Lane, Replacing, Resumption, Work};
 use crate::destinations::{Configured, Notice, Remote, Target};
-use crate::engine::{Shape, read_blocks};
+use crate::engine::{Shape, displaced_rows, read_blocks};
 use crate::finding::Finding;
 use crate::outbox::Journal;
 use crate::record::Instant;
@@ -236,14 +237,17 @@ fn lane(
     let folder = passage.state.outbox(run);
     let changes = folder.join("changes.parquet");
     let rows = passage.compared.as_ref().map_or(0, |compared| compared.changes.rows);
-    let blocks = read_blocks(&changes, &shape).map_err(|error| {
-        Finding::error("K07", format!("could not read `{}`", changes.display()))
-            .note(error.to_string())
-    })?;
+    let blocks =
+        read_blocks(&changes, &shape).map_err(|error| unreadable(&changes, error.as_ref()))?;
     let journal = Journal::create(&folder, &passage.sync.name, run.as_str(), rows)
         .map_err(|error| StateError::from(error).finding())?;
     let state = passage.state.clone();
+    let displaced = passage.replaces.then(|| displaced_rows(&changes)).transpose();
+    let displaced = displaced.map_err(|error| unreadable(&changes, error.as_ref()))?;
+    let replacing =
+        displaced.map(|displaced| Replacing { started: report.record.started, displaced });
     Ok(Lane {
+        replacing,
         target: target(prepared, passage, run)?,
         shape,
         changes: passage.record.pending,
@@ -253,6 +257,10 @@ fn lane(
             state.remember(remote).map_err(std::io::Error::other)
         }),
     })
+}
+
+fn unreadable(changes: &Path, error: &dyn std::error::Error) -> Finding {
+    Finding::error("K07", format!("could not read `{}`", changes.display())).note(error.to_string())
 }
 
 pub(super) fn target(

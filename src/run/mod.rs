@@ -43,6 +43,8 @@ pub struct Request {
     pub force: bool,
     /// Let guards pass once.
     pub allow_large_change: bool,
+    /// Names or globs of syncs whose whole list is replaced; run beside what is selected.
+    pub replace: Vec<String>,
     /// Send refused rows again although their pause has not passed.
     pub retry_rejected: bool,
     /// Record the present as delivered, send nothing.
@@ -187,6 +189,8 @@ struct Passage {
     fingerprint: Option<String>,
     /// Nothing changed since there was nothing left to say: not computed.
     resting: bool,
+    /// Its whole list is replaced.
+    replaces: bool,
 }
 
 /// Computes, compares, delivers, records. The exit code is in the record.
@@ -255,9 +259,10 @@ async fn cancelled(cancel: &mut watch::Receiver<bool>) {
 
 /// The syncs that are asked for; refuses when anything they need is wrong.
 fn choose(prepared: &Prepared<'_>, request: &Request) -> Result<Vec<plan::Sync>, Refused> {
-    let selected = plan::select(&prepared.syncs, &request.select);
+    let names: Vec<String> = request.select.iter().chain(&request.replace).cloned().collect();
+    let selected = plan::select(&prepared.syncs, &names);
     let used: Option<BTreeSet<String>> = match &selected {
-        Ok(syncs) if !request.select.is_empty() => {
+        Ok(syncs) if !names.is_empty() => {
             Some(syncs.iter().map(|sync| sync.destination.clone()).collect())
         }
         _ => None,
@@ -280,6 +285,7 @@ fn open(
     chosen: &[plan::Sync],
     (run, request): (&RunId, &Request),
 ) -> Result<Vec<Passage>, Refused> {
+    let replaced = replaced(prepared, request)?;
     let mut passages = Vec::new();
     for sync in chosen {
         let Some(records) = records(prepared, sync) else { continue };
@@ -293,6 +299,7 @@ fn open(
             state: SyncState::glance(store, &sync.name)?,
             fingerprint: None,
             resting: false,
+            replaces: replaced.contains(&sync.name),
             records,
             record: SyncRecord { sync: sync.name.clone(), ..SyncRecord::default() },
             compared: None,
@@ -302,6 +309,27 @@ fn open(
         });
     }
     Ok(passages)
+}
+
+/// Names of the syncs whose whole list is replaced; refuses where the destination has no such thing.
+fn replaced(prepared: &Prepared<'_>, request: &Request) -> Result<BTreeSet<String>, Refused> {
+    if request.replace.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let chosen = plan::select(&prepared.syncs, &request.replace)?;
+    let cannot = chosen.iter().filter_map(|sync| {
+        let spec = prepared.destinations.get(&sync.destination)?.spec;
+        let message =
+            format!("`{}` cannot be replaced: {} has no such thing", sync.name, spec.title);
+        let hint =
+            "`muster run` sends who entered and who left; `muster reset` sends everybody again";
+        (!spec.replaces).then(|| Finding::error("U04", message).hint(hint))
+    });
+    let cannot: Vec<Finding> = cannot.collect();
+    match cannot.is_empty() {
+        true => Ok(chosen.into_iter().map(|sync| sync.name.clone()).collect()),
+        false => Err(Refused { findings: cannot }),
+    }
 }
 
 fn skip_what_is_not_due(passages: &mut [Passage], request: &Request) {
@@ -347,7 +375,7 @@ impl Passage {
     }
 
     fn due(&self, request: &Request) -> Option<DateTime<Utc>> {
-        if request.force || request.baseline || request.retry_rejected {
+        if request.force || request.baseline || request.retry_rejected || self.replaces {
             return None;
         }
         let synced_at = self.state.manifest().and_then(|manifest| manifest.synced_at);
@@ -358,6 +386,7 @@ impl Passage {
         let first = self.state.manifest().is_none();
         match request.baseline || (first && !self.sync.history) {
             true => Reading::Baseline,
+            false if self.replaces => Reading::Replace,
             false => Reading::Normal,
         }
     }
@@ -386,7 +415,7 @@ impl Passage {
         let counts = &compared.changes.counts;
         let record = &mut self.record;
         record.entered = counts.of(Change::Entered);
-        record.exited = counts.of(Change::Exited);
+        record.exited = counts.of(Change::Exited) + counts.of(Change::Displaced);
         record.changed = counts.of(Change::Changed);
         record.resynced = counts.of(Change::Resynced);
         record.unchanged =
@@ -394,7 +423,7 @@ impl Passage {
         record.invalid = compared.invalid.rows;
         record.suppressed = compared.suppressed;
         record.rejected = counts.held();
-        record.pending = counts.sent();
+        record.pending = counts.sent() + counts.of(Change::Displaced);
         self.compared = Some(compared);
         Ok(())
     }

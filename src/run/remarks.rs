@@ -79,7 +79,7 @@ impl Passage {
 /// What normalisers say of a national number of somebody who is nowhere.
 const NO_COUNTRY: &str = "no country code";
 
-/// `6.2 % of \`phone\` cannot be used: no country code (12)`
+/// How much of one field cannot be used, and why.
 fn share(field: &str, values: &[&Usability]) -> Option<String> {
     let all: u64 = values.iter().map(|own| own.values).sum();
     let reasons = values.iter().filter_map(|own| Some((own.objection.as_deref()?, own.values)));

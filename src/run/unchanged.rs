@@ -66,7 +66,7 @@ pub(super) fn remember(passages: &mut [Passage]) -> Vec<Finding> {
 impl Passage {
     /// Whether the sync can be left as it is; then its counts are those of the last comparison.
     fn rests(&mut self, request: &Request) -> bool {
-        let asked = request.force || request.baseline || request.retry_rejected;
+        let asked = request.force || request.baseline || request.retry_rejected || self.replaces;
         let quiet = self.state.manifest().and_then(|manifest| manifest.quiet.as_ref());
         let (Some(quiet), Some(fingerprint), false) = (quiet, &self.fingerprint, asked) else {
             return false;

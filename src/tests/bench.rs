@@ -29,6 +29,7 @@ pub struct Bench {
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     pub allow_large_change: bool,
+    pub replace: bool,
     pub retry_rejected: bool,
     pub as_of: Option<DateTime<Utc>>,
     /// A subject and `refused` or `lost`.
@@ -97,6 +98,7 @@ impl Bench {
             now,
             force: false,
             allow_large_change: asked.allow_large_change,
+            replace: asked.replace.then(|| "*.out".to_owned()).into_iter().collect(),
             retry_rejected: asked.retry_rejected,
             baseline: false,
             seed: 1,

@@ -60,12 +60,13 @@ impl Section {
     }
 }
 
-/// `run [allow_large_change] [retrying] [as_of TIME] [refusing SUBJECT] [losing SUBJECT]`
+/// `run [allow_large_change] [replacing] [retrying] [as_of TIME] [refusing SUBJECT] [losing SUBJECT]`
 fn asked<'a>(mut words: impl Iterator<Item = &'a str>) -> Asked {
     let mut asked = Asked::default();
     while let Some(word) = words.next() {
         match word {
             "allow_large_change" => asked.allow_large_change = true,
+            "replacing" => asked.replace = true,
             "retrying" => asked.retry_rejected = true,
             "as_of" => asked.as_of = Some(words.next().unwrap().parse().unwrap()),
             "refusing" => asked.fates.push((words.next().unwrap().to_owned(), "refused")),

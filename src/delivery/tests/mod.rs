@@ -191,6 +191,7 @@ impl Outboxes {
         let remembered = self.folder.path().join(format!("{index}.remote"));
         let count = rows.len() as u64;
         Lane {
+            replacing: None,
             target: target(shape),
             shape: Arc::clone(shape),
             changes: rows.iter().filter(|row| row.change.is_sent()).count() as u64,

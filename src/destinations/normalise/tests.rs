@@ -361,3 +361,15 @@ fn gender_birth_and_devices_are_checked() {
         ],
     );
 }
+
+#[test]
+fn a_hash_is_no_use_to_who_takes_plain_values_only() {
+    let hash = sha256("ada.lovelace@example.org");
+    assert!(plain_email(&hash, None).is_err());
+    assert!(plain_e164(&hash, None).is_err());
+    assert_eq!(
+        plain_email(" Ada.Lovelace@Example.ORG ", None).as_deref(),
+        Ok("ada.lovelace@example.org")
+    );
+    assert_eq!(plain_e164("020 7946 0123", Some("GB")).as_deref(), Ok("+442079460123"));
+}

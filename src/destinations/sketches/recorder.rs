@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use super::LIST;
 use crate::delivery::Session;
 use crate::destinations::{
     Batch, Built, Common, Delivery, Destination, Entry, Fault, Grain, Idempotency, LOCAL_OPTIONS,
-    MatchField, Mode, Outcome, Reader, Remote, Spec,
+    MatchField, Mode, Outcome, Reader, Remote, Spec, Target,
 };
 use crate::finding::Finding;
 use crate::message::Message;
@@ -67,6 +68,7 @@ static FORGETFUL: Spec = Spec {
     kind: "recorder_forgetful",
     forgets: Some(Duration::from_hours(4 * 24)),
     min_members: Some(3),
+    replaces: true,
     ..MEMBERS
 };
 
@@ -115,9 +117,39 @@ struct Recorder {
     root: PathBuf,
 }
 
+impl Recorder {
+    fn write(&self, line: &str) {
+        let path = self.root.join("sent.txt");
+        let mut sent = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(sent, "{line}").unwrap();
+    }
+}
+
 #[async_trait]
 impl Destination for Recorder {
     async fn check(&self, _: &Session) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn open(&self, _: &Session, target: &Target) -> Result<Remote, Fault> {
+        Ok(match target.call {
+            Call::List => Remote(json!({ "list": target.model_key })),
+            _ => Remote::default(),
+        })
+    }
+
+    async fn begin_replacing(
+        &self,
+        _: &Session,
+        remote: &Remote,
+        _: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        self.write(&format!("{}: replacing", remote.0["list"].as_str().unwrap()));
+        Ok(remote.clone())
+    }
+
+    async fn finish_replacing(&self, _: &Session, remote: &Remote) -> Result<(), Fault> {
+        self.write(&format!("{}: replaced", remote.0["list"].as_str().unwrap()));
         Ok(())
     }
 
@@ -125,11 +157,9 @@ impl Destination for Recorder {
         let fates = fs::read_to_string(self.root.join("fates.txt")).unwrap_or_default();
         let fates: BTreeMap<&str, &str> =
             fates.lines().filter_map(|line| line.split_once(' ')).collect();
-        let mut sent =
-            OpenOptions::new().create(true).append(true).open(self.root.join("sent.txt")).unwrap();
         let mut receipt = batch.delivered();
         for (position, message) in batch.messages().iter().enumerate() {
-            writeln!(sent, "{}", line(message)).unwrap();
+            self.write(&line(message));
             let reason = "the test says so".to_owned();
             let known = match fates.get(message.subject()) {
                 Some(&"refused") => receipt.set(position, Outcome::Rejected { reason }),
