@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -52,6 +53,7 @@ pub static SPEC: Spec = Spec {
     receipts: Receipts::Counts,
     forgets: Some(LONGEST_LIFE),
     min_members: Some(100),
+    replaces: true,
     quotas: &[
         Quota { limit: 300, per: Duration::from_mins(1) },
         Quota { limit: 100_000, per: Duration::from_hours(24) },
@@ -77,6 +79,7 @@ terms_accepted = true
         "What is sent is applied later: after `poll_after` the job is asked after, until the time of `retry` is over, then by the next run; until then the sync is left out of runs.",
         "A request that failed as a whole is sent again by the next run where Google gives no reason that lies in the records.",
         "Google does not order requests among each other; those who leave are sent first, and nobody leaves by an identifier that another member still has.",
+        "`--replace` adds everybody and then has Google remove all who were added before it began (less five minutes, as clocks differ); it does that only once the jobs are done, else the next run removes who is left, one by one.",
         "Members are forgotten after `membership_days` (540 at most) and are added again before half of that time, spread over runs.",
         "`consent` says what people agreed to and has no default; without consent Google counts people of the EEA, the United Kingdom and Switzerland as errors.",
         "Postal addresses are sent only with `send_address = true`; they are absent when a member is removed, so that somebody whom only the address matched stays until forgotten.",
@@ -251,6 +254,16 @@ struct Accepted {
     request_id: String,
 }
 
+/// A list whose members are removed who were added before then and not again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Replaced {
+    id: String,
+    before: String,
+}
+
+/// Ours may be ahead of Google's by less than this.
+const CLOCKS_DIFFER: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
+
 /// What is kept of a job: the ids of its requests, and who of the batch was in the first one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Submitted {
@@ -296,6 +309,30 @@ impl Destination for CustomerMatch {
             reason: format!("what must be kept of the job cannot be written: {error}"),
         })?;
         Ok(Delivery::Submitted(Job { handle, poll_after: self.poll_after }))
+    }
+
+    async fn begin_replacing(
+        &self,
+        _session: &Session,
+        remote: &Remote,
+        started: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        let id = List::of(remote)?.id;
+        let before = started - CLOCKS_DIFFER;
+        Ok(Remote(json!(Replaced {
+            id,
+            before: before.to_rfc3339_opts(SecondsFormat::Secs, true)
+        })))
+    }
+
+    async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
+        let Replaced { id, before } =
+            Replaced::deserialize(&remote.0).map_err(|error| Fault::Protocol {
+                reason: format!("what was kept of the replacement cannot be read: {error}"),
+            })?;
+        let destinations = self.destinations(&List { id });
+        let body = json!({"destinations": destinations, "removeAsOfTime": before});
+        self.submit(session, "removeAll", Some(body)).await.map(|_| ())
     }
 
     async fn settle(&self, session: &Session, job: &Job, rows: usize) -> Result<Settlement, Fault> {

@@ -7,7 +7,7 @@ use crate::delivery::{Captured, Reply, Session};
 use crate::destinations::fixture::{
     Conversation, IVO, MARA, User, ZOE, batch, configured, target, told,
 };
-use crate::destinations::{Batch, Configured, Fault, Notice, Outcome, Target};
+use crate::destinations::{Batch, Configured, Fault, Notice, Outcome, Remote, Target};
 use crate::record::{Call, Change};
 
 /// One list, named as the fixtures' model, and every row is read.
@@ -20,7 +20,7 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
             "data": [{"id": "23850000000000001", "name": "VIP", "subtype": "CUSTOM"}],
         })),
         ("POST", Some("customaudiences")) => Reply::json(&json!({"id": "23850000000000002"})),
-        ("POST" | "DELETE", Some("users")) => Reply::json(&uploaded(rows, 0)),
+        ("POST" | "DELETE", Some("users" | "usersreplace")) => Reply::json(&uploaded(rows, 0)),
         _ => Reply::json(&json!({"id": "1234567890"})),
     }
 }
@@ -159,8 +159,7 @@ async fn a_list_that_is_not_there_is_created_once() {
     assert_eq!(session.captured().len(), 2);
     assert_snapshot!(String::from_utf8_lossy(&created.body), @r#"{"customer_file_source":"USER_PROVIDED_ONLY","name":"Buyers","subtype":"CUSTOM"}"#);
 
-    let known =
-        Target { remote: Some(crate::destinations::Remote(json!({"id": "3"}))), ..target() };
+    let known = Target { remote: Some(Remote(json!({"id": "3"}))), ..target() };
     let session = Session::scripted(&made.terms(), Vec::new());
     assert_eq!(made.destination.open(&session, &known).await.unwrap().0, json!({"id": "3"}));
     assert!(session.captured().is_empty());
@@ -246,6 +245,35 @@ async fn a_slow_down_waits_as_long_as_meta_says() {
     let said = answered(vec![reply]).await;
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
     assert!(started.elapsed().as_secs() >= 540);
+}
+
+#[tokio::test]
+async fn a_replacement_is_one_session_whose_last_batch_says_so() {
+    let made = facebook("match_by = [\"email\"]\n");
+    let session = Session::served(&made.terms(), Vec::new(), server);
+    let started = chrono::DateTime::from_timestamp(1_795_165_200, 0).unwrap();
+    let (here, list) = (&made.destination, Remote(json!({"id": "3"})));
+    let list = here.begin_replacing(&session, &list, started).await.unwrap();
+    for user in [MARA, IVO] {
+        let one = batch([made.audience(Call::List, user, Change::Entered)]);
+        here.deliver(&session, &list, &one).await.unwrap();
+    }
+    here.finish_replacing(&session, &list).await.unwrap();
+    let line = |request: &Captured| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        format!("{} {} {body}\n", request.method, request.url)
+    };
+    let shown: String = session.captured().iter().map(line).collect();
+    assert_snapshot!(shown, @r#"
+    POST https://graph.facebook.com/v26.0/3/usersreplace {"payload":{"data":[["fea464bda05242064372e66ecb3e93c8fe125948c626059f5f0c17807ee108a9"]],"schema":["EMAIL"]},"session":{"batch_seq":1,"last_batch_flag":false,"session_id":1795165200000000}}
+    POST https://graph.facebook.com/v26.0/3/usersreplace {"payload":{"data":[["d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c"]],"schema":["EMAIL"]},"session":{"batch_seq":2,"last_batch_flag":false,"session_id":1795165200000000}}
+    POST https://graph.facebook.com/v26.0/3/usersreplace {"payload":{"data":[["d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c"]],"schema":["EMAIL"]},"session":{"batch_seq":3,"last_batch_flag":true,"session_id":1795165200000000}}
+    "#);
+
+    let (other, later) = (Remote(json!({"id": "4"})), started + chrono::TimeDelta::hours(1));
+    let other = here.begin_replacing(&session, &other, later).await.unwrap();
+    let nobody = here.finish_replacing(&session, &other).await;
+    assert!(matches!(nobody, Err(Fault::Misconfigured { .. })), "{nobody:?}");
 }
 
 #[tokio::test]
