@@ -79,11 +79,13 @@ use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
-    amplitude, braze, customerio, facebook_custom_audiences, facebook_website, file, floodlight,
-    google_ads_customer_match, hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists,
-    linkedin_audiences, mailchimp, marketo, pardot, pinterest_audiences, resci, responsys,
-    rudderstack, salesforce, salesforce_marketing_cloud, segment, sendgrid, sendgrid_lists,
-    snap_audiences, tiktok_audiences, webhook, zendesk
+    amplitude, amplitude_cohorts, braze, braze_cohorts, customerio, customerio_segments,
+    facebook_custom_audiences, facebook_website, file, floodlight, google_ads_customer_match,
+    hubspot, hubspot_lists, intercom, intercom_tags, iterable, iterable_lists, kinesis, klaviyo,
+    klaviyo_lists, linkedin_audiences, mailchimp, mailchimp_list, marketo, marketo_static_lists,
+    pardot, pinterest_audiences, resci, responsys, responsys_batch, rudderstack, s3_csv, salesforce,
+    salesforce_campaigns, salesforce_marketing_cloud, salesforce_marketing_cloud_lists, segment,
+    sendgrid, sendgrid_lists, snap_audiences, tiktok_audiences, webhook, zendesk
 }
 
 /// A configured destination, ready to be spoken to.
