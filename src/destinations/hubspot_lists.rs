@@ -21,7 +21,7 @@ use super::hubspot_api::{
     ACCESS_TOKEN, API_VERSION, Api, BATCH, CLIENT_ID, CLIENT_SECRET, Credentials, QUOTAS,
     REFRESH_TOKEN,
 };
-use super::membership::{List, Parted};
+use super::membership::{List, Member, Parted};
 use super::{
     Batch, Built, Common, Delivery, Destination, Entry, Fault, HTTP_OPTIONS, Idempotency,
     MatchField, Maturity, OptionDoc, Outcome, Reader, Receipt, Receipts, Remote, Secret, Spec,
@@ -142,12 +142,10 @@ impl Destination for Lists {
             let made = contacts::created(&self.api, session, &strangers, &mut receipt).await?;
             added.extend(made);
         } else {
-            let reason = "HubSpot has no contact with that email, and `create_contacts` is false";
-            for member in &strangers {
-                let outcome = Outcome::Rejected { reason: reason.into() };
-                // Positions are those of this batch.
-                let _ = receipt.set(member.position, outcome);
-            }
+            put(&mut receipt, &strangers, &people.absence(NOBODY));
+        }
+        if !people.is_complete {
+            put(&mut receipt, &people.strangers(&leaving), &people.absence(NOBODY));
         }
         let removed = people.of(&leaving);
         self.change(session, &list, (added, removed), &mut receipt).await?;
@@ -160,6 +158,15 @@ fn plain_email(text: &str, country: Option<&str>) -> Result<String, &'static str
     match normalise::email(text, country)? {
         hash if normalise::is_hash(&hash) => Err("a hashed email, where only plain ones are taken"),
         email => Ok(email),
+    }
+}
+
+const NOBODY: &str = "HubSpot has no contact with that email, and `create_contacts` is false";
+
+fn put(receipt: &mut Receipt, members: &[Member<'_>], outcome: &Outcome) {
+    for member in members {
+        // Positions are those of this batch.
+        let _ = receipt.set(member.position, outcome.clone());
     }
 }
 
