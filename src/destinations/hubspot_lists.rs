@@ -56,7 +56,8 @@ access_token = "${HUBSPOT_ACCESS_TOKEN}"
     notes: &[
         "A list is found by the id (a number) or name in the sync's `list`, else by the model's name, and created as a static list of contacts where there is none; active lists take no members.",
         "A batch of up to 100 members takes two requests, and a third one where contacts are created.",
-        "Who enters and is no contact yet becomes one, with nothing but an email; `create_contacts = false` refuses such members instead. New contacts are not marketing contacts unless the account makes them so.",
+        "Who enters and is no contact yet becomes one, with nothing but an email; `create_contacts = false` refuses such members instead.",
+        "New contacts are not marketing contacts unless the account makes them so.",
         "A contact is one member under all of its addresses: who leaves by one of them is taken off, even where another one is still to be on the list, unless both are in one batch.",
         "A contact that HubSpot does not show yet, or not any more, is tried again.",
         "That a look-up by a secondary address finds the contact is uncertain; where it does not, creating finds it.",
