@@ -27,8 +27,8 @@ use super::hubspot_api::{
 };
 use super::portions::{Portion, Portions, Room, Verdict};
 use super::{
-    Batch, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Maturity, OptionDoc, Reader, Receipt, Remote, Secret, Spec, Target,
+    Batch, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS, Idempotency,
+    Maturity, OptionDoc, Reader, Receipt, Remote, Secret, Spec, Target,
 };
 use crate::delivery::Session;
 use crate::finding::Finding;

@@ -9,8 +9,8 @@ use super::super::attributes::{email_beside_attributes, written};
 use super::super::hubspot_api::BATCH;
 use super::super::portions::{Portions, Room};
 use super::super::{Batch, Fault};
-use super::properties::{Kind, Values, values};
 use super::HubSpot;
+use super::properties::{Kind, Values, values};
 use crate::delivery::Session;
 use crate::message::Message;
 

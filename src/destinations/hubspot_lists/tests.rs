@@ -186,7 +186,9 @@ async fn who_could_not_be_created_holds_nobody_up() {
 
     let nameless = json!({"status": "COMPLETE", "results": [{"id": "7", "properties": {}}]});
     let outcomes = answered(&made, 2, 201, nameless).await.outcomes();
-    assert!(matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason.contains("which contact")));
+    assert!(
+        matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason.contains("which contact"))
+    );
 
     let silent = json!({"status": "COMPLETE", "results": []});
     let outcomes = answered(&made, 2, 201, silent).await.outcomes();
