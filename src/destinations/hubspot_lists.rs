@@ -35,7 +35,7 @@ pub(super) use tests::server;
 pub(super) const ENTRY: Entry =
     Entry { spec: &SPEC, options: OPTIONS, common: HTTP_OPTIONS, configure };
 
-const EMAIL: MatchField = MatchField { source: "email", normalise: plain_email };
+const EMAIL: MatchField = MatchField { source: "email", normalise: normalise::plain_email };
 
 /// What is known of HubSpot's lists.
 pub static SPEC: Spec = Spec {
@@ -151,14 +151,6 @@ impl Destination for Lists {
         let removed = people.of(&leaving);
         self.change(session, &list, (added, removed), &mut receipt).await?;
         Ok(receipt.into())
-    }
-}
-
-/// Trimmed and in lower case; HubSpot knows nobody by a hash.
-fn plain_email(text: &str, country: Option<&str>) -> Result<String, &'static str> {
-    match normalise::email(text, country)? {
-        hash if normalise::is_hash(&hash) => Err("a hashed email, where only plain ones are taken"),
-        email => Ok(email),
     }
 }
 
