@@ -18,6 +18,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
+use super::attributes::attributes_beside;
 use super::reader::address;
 use super::salesforce_api::{
     CLIENT_ID, CLIENT_SECRET, LOGIN_URL, Login, PRIVATE_KEY, REFRESH_TOKEN, USERNAME, Whither,
@@ -44,7 +45,7 @@ pub static SPEC: Spec = Spec {
     calls: &[Call::Identify],
     grain: Grain::Email,
     identifiers: "email; where several prospects have it, the one that was updated last",
-    profile: &["first_name", "last_name", "company"],
+    profile: PROFILE,
     quotas: &[Quota::per_second(2)],
     // The most that a business unit takes at the same time, from all programs together.
     concurrency: 5,
@@ -114,9 +115,9 @@ const fn yes() -> bool {
     true
 }
 
-/// Profile columns and the fields they are written to.
-const PROFILE: &[(&str, &str)] =
-    &[("first_name", "firstName"), ("last_name", "lastName"), ("company", "company")];
+/// Profile columns that have a field of their own, and that field's name.
+const PROFILE: &[&str] = &["first_name", "last_name", "company"];
+const PROFILE_FIELDS: &[&str] = &["firstName", "lastName", "company"];
 
 #[derive(Debug)]
 struct Pardot {
@@ -220,13 +221,12 @@ impl Serialize for Prospect<'_> {
         let Self { email, naming, message } = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("email", email)?;
-        for (column, field) in PROFILE {
-            let found = message.profile().find(|(name, value)| name == column && !value.is_null());
-            if let Some((_, value)) = found {
+        for (column, field) in PROFILE.iter().zip(PROFILE_FIELDS) {
+            if let Some((_, value)) = message.profile().find(|(name, _)| name == column) {
                 map.serialize_entry(field, &text(&value))?;
             }
         }
-        for (name, value) in message.traits() {
+        for (name, value) in attributes_beside(message, PROFILE) {
             map.serialize_entry(&naming.name(name), &text(&value))?;
         }
         map.end()

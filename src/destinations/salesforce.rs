@@ -18,6 +18,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
+use super::attributes::attributes_beside;
 use super::reader::address;
 use super::salesforce_api::{
     API_VERSION, CLIENT_ID, CLIENT_SECRET, LOGIN_URL, Login, Org, PRIVATE_KEY, REFRESH_TOKEN,
@@ -146,10 +147,6 @@ enum Person {
     Lead,
 }
 
-/// Profile columns and the fields they are written to.
-const PROFILE: &[(&str, &str)] =
-    &[("first_name", "FirstName"), ("last_name", "LastName"), ("company", "Company")];
-
 /// One organisation.
 #[derive(Debug)]
 struct Salesforce {
@@ -208,6 +205,16 @@ impl Person {
         }
     }
 
+    /// Profile columns that have a field of their own, and that field's name.
+    const fn profile(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Contact => (&["first_name", "last_name"], &["FirstName", "LastName"]),
+            Self::Lead => {
+                (&["first_name", "last_name", "company"], &["FirstName", "LastName", "Company"])
+            }
+        }
+    }
+
     fn required(self) -> Vec<&'static str> {
         match self {
             Self::Contact => vec!["last_name"],
@@ -263,17 +270,17 @@ impl Salesforce {
 
     fn values<'a>(&self, message: &'a Message) -> Vec<(String, Written<'a>)> {
         let checkboxes = self.checkboxes();
+        let (own, fields) = self.person.profile();
         let mut values = Vec::new();
         if message.level() == Level::User {
             let email = message.email().filter(|_| self.send_email);
             values.extend(email.map(|email| ("Email".to_owned(), Written(Value::Text(email)))));
-            for (column, field) in PROFILE {
-                let found =
-                    message.profile().find(|(name, value)| name == column && !value.is_null());
+            for (column, field) in own.iter().zip(fields) {
+                let found = message.profile().find(|(name, _)| name == column);
                 values.extend(found.map(|(_, value)| ((*field).to_owned(), Written(value))));
             }
         }
-        values.extend(message.traits().map(|(name, value)| {
+        values.extend(attributes_beside(message, own).map(|(name, value)| {
             let name = self.naming.name(name);
             let written = Written::of(value, checkboxes.contains(&name));
             (name, written)
@@ -286,8 +293,8 @@ impl Salesforce {
         match level {
             Level::Account => self.account_key.iter().map(String::as_str).collect(),
             Level::User => {
-                let profile = PROFILE.iter().map(|(_, field)| *field);
-                profile.chain(["Email", &self.key]).collect()
+                let (_, fields) = self.person.profile();
+                fields.iter().copied().chain(["Email", &self.key]).collect()
             }
         }
     }
