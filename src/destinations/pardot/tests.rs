@@ -201,7 +201,7 @@ async fn mapped_profile_columns_travel_as_fields() {
     let made = with("standard_fields = [\"phone\"]");
     let profile = [("last_name", "Lind"), ("phone", "1"), ("Land", "AT")];
     let said = made.converse(&batch([made.enriched(MARA, &profile)]), Vec::new()).await;
-    assert_snapshot!(String::from_utf8_lossy(&said.captured.last().unwrap().body), @"grant_type=client_credentials&client_id=app&client_secret=[secret]");
+    assert_snapshot!(String::from_utf8_lossy(&said.captured[0].body), @r#"{"matchEmail":"mara.lind@example.org","prospect":{"email":"mara.lind@example.org","lastName":"Lind","phone":"1","Land__c":"AT"},"secondaryDeletedSearch":false,"fields":["id","email"]}"#);
 }
 
 #[tokio::test]
