@@ -54,7 +54,7 @@ pub async fn resume(resumption: Resumption, mut control: Control) -> Resumed {
     let terms = Terms { spec, common, secrets };
     let mut resumed = Resumed::default();
     let session = match Session::live(&terms, control.surroundings()) {
-        Ok(session) => session,
+        Ok(session) => session.within(control.budget.clone()),
         Err(fault) => {
             resumed.unsettled = jobs.iter().map(|open| open.rows.len() as u64).sum();
             resumed.fault = Some(fault.to_string());

@@ -49,10 +49,8 @@ pub static SPEC: Spec = Spec {
     receipts: Receipts::Counts,
     forgets: Some(LONGEST_LIFE),
     min_members: Some(100),
-    quotas: &[
-        Quota { limit: 300, per: Duration::from_mins(1) },
-        Quota { limit: 100_000, per: Duration::from_hours(24) },
-    ],
+    quotas: &[Quota { limit: 300, per: Duration::from_mins(1) }],
+    daily: Some(100_000),
     batch: BatchLimits { rows: 10_000, max_rows: 10_000, bytes: 20_000_000, row_bytes: 100_000 },
     concurrency: 4,
     idempotency: Idempotency::Natural,

@@ -17,7 +17,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::mailchimp_api::{
-    API_KEY, AUDIENCE_ID, Audience, CONNECTIONS, SERVER, answered, contact_id,
+    API_KEY, AUDIENCE_ID, Audience, CONNECTIONS, SERVER, answered, contact_id, is_problem,
 };
 use super::{
     Batch, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS, Idempotency,
@@ -285,16 +285,6 @@ fn recorded(response: &Response) -> Result<(), Fault> {
         Err(Fault::Misconfigured { .. }) if is_problem(response, 404) => Ok(()),
         other => other,
     }
-}
-
-/// Whether Mailchimp itself says so, and not somebody on the way.
-fn is_problem(response: &Response, status: u16) -> bool {
-    #[derive(Deserialize)]
-    struct Problem {
-        status: u16,
-    }
-    response.status == status
-        && response.json::<Problem>().is_ok_and(|problem| problem.status == status)
 }
 
 fn rejected(reason: String) -> Outcome {

@@ -5,6 +5,7 @@
 //! several may have; throttling is waited for as long as the reply says.
 
 mod jobs;
+mod soap;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::oauth::{Encoding, Flow, OAuth};
 use super::{Common, Fault, FieldKind, OptionDoc, Reader, Secret};
 use crate::delivery::{Grant, Request, Response, Session, standard};
 use crate::finding::Finding;
+use soap::SoapGrant;
 
 /// Where the account is and who we are, as options of a destination.
 pub(super) const SUBDOMAIN: OptionDoc = OptionDoc::optional(
@@ -49,7 +51,9 @@ pub(super) struct Credentials {
 #[derive(Debug)]
 pub(super) struct Api {
     rest: Url,
+    soap: Url,
     grant: Arc<dyn Grant>,
+    soap_grant: Arc<dyn Grant>,
 }
 
 /// A data extension as far as it matters here.
@@ -76,10 +80,13 @@ struct Page {
     items: Vec<Item>,
 }
 
-#[derive(Deserialize)]
-struct Item {
-    id: String,
-    key: String,
+/// A data extension as a search finds it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Item {
+    pub id: String,
+    pub key: String,
+    #[serde(default)]
+    pub name: String,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +123,8 @@ impl Api {
                 "it stands in the package's API integration, before `.rest.marketingcloudapis.com`";
             vec![reader.refuse("subdomain", fact).hint(hint)]
         };
-        let (rest, auth) = (address("rest").map_err(told)?, address("auth").map_err(told)?);
+        let (rest, soap) = (address("rest").map_err(told)?, address("soap").map_err(told)?);
+        let auth = address("auth").map_err(told)?;
         let Credentials { id, secret, account } = credentials;
         let grant = Arc::new(OAuth {
             url: below(&auth, &["v2", "token"]),
@@ -124,7 +132,8 @@ impl Api {
             encoding: Encoding::Json,
             extra: account.map(|account| ("account_id", account)).into_iter().collect(),
         });
-        Ok(Self { rest, grant })
+        let soap_grant = Arc::new(SoapGrant(Arc::clone(&grant)));
+        Ok(Self { rest, soap, grant, soap_grant })
     }
 
     fn request(&self, method: http::Method, path: &[&str]) -> Request {
@@ -147,20 +156,24 @@ impl Api {
         session: &Session,
         key: &str,
     ) -> Result<Option<Extension>, Fault> {
-        let Some(id) = self.id_of(session, key).await? else { return Ok(None) };
-        let request = self.get(&["data", "v1", "customobjects", &id, "fields"], "");
-        let columns: Columns = session.send(request).await?.json()?;
-        Ok(Some(Extension { key: key.to_owned(), columns: columns.fields }))
+        let found = self.find(session, key).await?;
+        let item = found.into_iter().find(|item| item.key.eq_ignore_ascii_case(key));
+        let Some(item) = item else { return Ok(None) };
+        let columns = self.columns(session, &item.id).await?;
+        Ok(Some(Extension { key: key.to_owned(), columns }))
     }
 
-    /// Ids are found by searching only; the search takes parts of names, keys and descriptions.
-    pub(super) async fn id_of(
-        &self,
-        session: &Session,
-        key: &str,
-    ) -> Result<Option<String>, Fault> {
-        let text: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
-        let mut seen = 0;
+    pub(super) async fn columns(&self, session: &Session, id: &str) -> Result<Vec<Column>, Fault> {
+        let request = self.get(&["data", "v1", "customobjects", id, "fields"], "");
+        let columns: Columns = session.send(request).await?.json()?;
+        Ok(columns.fields)
+    }
+
+    /// Data extensions with this text in their name, key or description: there is no other way to
+    /// an id.
+    pub(super) async fn find(&self, session: &Session, text: &str) -> Result<Vec<Item>, Fault> {
+        let text: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        let mut found = Vec::new();
         for page in 1..=MOST_PAGES {
             let query = match page {
                 1 => format!("$search={text}"),
@@ -168,16 +181,38 @@ impl Api {
             };
             let request = self.get(&["data", "v1", "customobjects"], &query);
             let Page { count, items } = session.send(request).await?.json()?;
-            seen += items.len();
-            let is_last = items.is_empty() || seen >= count;
-            if let Some(found) = items.into_iter().find(|item| item.key.eq_ignore_ascii_case(key)) {
-                return Ok(Some(found.id));
-            }
-            if is_last {
+            let is_last = items.is_empty();
+            found.extend(items);
+            if is_last || found.len() >= count {
                 break;
             }
         }
-        Ok(None)
+        Ok(found)
+    }
+
+    /// Creates a data extension; its external key. Not repeatable: a second one would be refused.
+    pub(super) async fn create(
+        &self,
+        session: &Session,
+        body: &serde_json::Value,
+    ) -> Result<String, Fault> {
+        #[derive(Deserialize)]
+        struct Created {
+            key: String,
+        }
+        let request = self
+            .request(http::Method::POST, &["data", "v1", "customobjects"])
+            .json_body(body.to_string().into())
+            .repeatable(false);
+        match session.send(request).await {
+            Ok(response) => response.json::<Created>().map(|created| created.key),
+            Err(Fault::Rejected { reason }) => {
+                let reason =
+                    format!("Marketing Cloud refuses to create the data extension: {reason}");
+                Err(Fault::Misconfigured { reason })
+            }
+            Err(fault) => Err(fault),
+        }
     }
 }
 

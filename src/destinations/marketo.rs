@@ -42,6 +42,7 @@ pub static SPEC: Spec = Spec {
     identifiers: "email of a person; account id as externalCompanyId of a company",
     profile: &["first_name", "last_name"],
     quotas: QUOTAS,
+    daily: Some(DAILY),
     batch: BatchLimits { rows: 300, max_rows: 300, bytes: BYTES, row_bytes: BYTES },
     concurrency: 5,
     maturity: Maturity::Beta,
@@ -67,8 +68,11 @@ client_secret = "${MARKETO_CLIENT_SECRET}"
 };
 
 /// The limit is 100 in 20 seconds, for everybody together.
-pub(super) const QUOTAS: &[Quota] =
+pub(in crate::destinations) const QUOTAS: &[Quota] =
     &[Quota::per_second(5), Quota { limit: 98, per: std::time::Duration::from_secs(20) }];
+
+/// Of a usual subscription.
+pub(super) const DAILY: u64 = 50_000;
 
 /// 1 MB, less what surrounds the records.
 const BYTES: usize = 980_000;

@@ -69,14 +69,20 @@ pub(super) struct Complaint {
 /// What became of one record.
 #[derive(Debug, Deserialize)]
 pub(super) struct Row {
+    pub id: Option<u64>,
     pub status: Option<String>,
     pub reasons: Option<Vec<Complaint>>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Results<T> {
     result: Vec<T>,
+    next_page_token: Option<String>,
 }
+
+/// Pages followed at most: far more than any query here has.
+const MOST_PAGES: usize = 1000;
 
 impl Api {
     /// The instance that `munchkin_id` or `base_url` names.
@@ -116,13 +122,30 @@ impl Api {
         self.request(http::Method::POST, path).json_body(body)
     }
 
-    /// The `result` of a request that changes nothing.
+    /// The records that a query finds, of all its pages.
     pub(super) async fn found<T: DeserializeOwned>(
         &self,
         session: &Session,
         path: &[&str],
+        query: &[(&str, &str)],
     ) -> Result<Vec<T>, Fault> {
-        results(&session.send(self.get(path)).await?)
+        let mut found = Vec::new();
+        let mut token: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let mut request = self.get(path);
+            let next = token.as_deref().map(|token| ("nextPageToken", token));
+            if !query.is_empty() || next.is_some() {
+                request.url.query_pairs_mut().extend_pairs(query).extend_pairs(next);
+            }
+            let page: Results<T> = session.send(request).await?.json()?;
+            let is_last = page.result.is_empty() || page.next_page_token.is_none();
+            found.extend(page.result);
+            token = page.next_page_token;
+            if is_last {
+                return Ok(found);
+            }
+        }
+        Err(Fault::Protocol { reason: "the pages of a query never end".into() })
     }
 }
 
@@ -180,8 +203,8 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
 fn meaning(code: Option<u32>, reason: String) -> Fault {
     match code {
         Some(601..=603) => Fault::Denied { reason },
-        // 1018: the instance mirrors the companies of a CRM.
-        Some(605 | 610 | 1018) => Fault::Misconfigured { reason },
+        // No such address, no such list; 1018: the instance mirrors the companies of a CRM.
+        Some(605 | 610 | 1013 | 1018) => Fault::Misconfigured { reason },
         Some(606) => Fault::Throttled { retry_after: Some(WINDOW), reason },
         Some(615) => Fault::Throttled { retry_after: Some(CROWDED), reason },
         Some(608 | 614 | 713 | 719) => Fault::Transient { reason },
@@ -272,7 +295,7 @@ mod tests {
         };
         let table: &[(&str, &[u32])] = &[
             ("denied", &[601, 602, 603]),
-            ("misconfigured", &[605, 610, 1018]),
+            ("misconfigured", &[605, 610, 1013, 1018]),
             ("throttled for", &[606, 615]),
             ("throttled", &[607, 1016, 1019]),
             ("transient", &[608, 614, 713, 719]),

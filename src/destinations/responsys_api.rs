@@ -4,6 +4,8 @@
 //! What it promises: requests go to the login host, and from there only to hosts of the same domain;
 //! nobody is ever opted in; a member is only called merged where the reply holds its id.
 
+mod requests;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +16,7 @@ use url::Url;
 use super::{Common, Fault, FieldKind, OptionDoc, Quota, Reader, Secret};
 use crate::delivery::{Grant, Request, Response, Session, Token, standard};
 use crate::finding::Finding;
+pub(super) use requests::{Answer, POLL};
 
 /// Where the account logs in and who we are, as options of a destination.
 pub(super) const LOGIN_HOST: OptionDoc = OptionDoc::optional(
@@ -151,10 +154,15 @@ impl Api {
         Ok(Self { base, grant, list })
     }
 
+    /// Below the list.
     fn request(&self, method: http::Method, path: &[&str]) -> Request {
-        let mut all = vec!["rest", "api", "v1.3", "lists", self.list.as_str()];
-        all.extend(path);
-        Request::new(method, below(&self.base, &all))
+        let list = ["lists", self.list.as_str()];
+        self.asked(method, "api", &[&list, path].concat())
+    }
+
+    fn asked(&self, method: http::Method, api: &str, path: &[&str]) -> Request {
+        let root = ["rest", api, "v1.3"];
+        Request::new(method, below(&self.base, &[&root, path].concat()))
             .granted(&self.grant)
             .header("accept", "application/json")
             .reading(answered)
@@ -226,14 +234,8 @@ impl Api {
         key: Key,
         rows: &Rows,
     ) -> Result<Vec<Option<String>>, Fault> {
-        let body = json!({
-            "recordData": rows.data(),
-            "insertOnNoMatch": true,
-            "updateOnMatch": "REPLACE_ALL",
-            "matchColumnName1": key.bare(),
-        });
         let path = ["listExtensions", table, "members"];
-        self.merge(session, &path, &body, rows.records.len()).await
+        self.merge(session, &path, &rows.of_extension(key), rows.records.len()).await
     }
 
     async fn merge(
@@ -250,6 +252,16 @@ impl Api {
 }
 
 impl Rows {
+    /// What is merged into an extension table.
+    fn of_extension(&self, key: Key) -> Json {
+        json!({
+            "recordData": self.data(),
+            "insertOnNoMatch": true,
+            "updateOnMatch": "REPLACE_ALL",
+            "matchColumnName1": key.bare(),
+        })
+    }
+
     fn data(&self) -> Json {
         json!({"fieldNames": self.columns, "records": self.records, "mapTemplateName": null})
     }
@@ -422,9 +434,12 @@ fn answered(response: &Response) -> Result<(), Fault> {
         Some("API_LIMIT_EXCEEDED") => {
             Err(Fault::Throttled { retry_after: Some(MINUTE), reason: reason() })
         }
-        Some("API_BLOCKED" | "API_DISABLED_FOR_USER" | "INSUFFICIENT_ACCESS") => {
-            Err(Fault::Denied { reason: reason() })
-        }
+        Some(
+            "API_BLOCKED"
+            | "API_DISABLED_FOR_USER"
+            | "ASYNC_API_DISABLED_FOR_USER"
+            | "INSUFFICIENT_ACCESS",
+        ) => Err(Fault::Denied { reason: reason() }),
         Some("UNABLE_TO_SUBMIT_ASYNC_REQUEST") => Err(Fault::Transient { reason: reason() }),
         Some("LIST_NOT_FOUND" | "OBJECT_NOT_FOUND" | "INVALID_OBJECT" | "INVALID_FIELD_NAME") => {
             Err(Fault::Misconfigured { reason: reason() })

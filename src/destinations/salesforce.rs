@@ -50,6 +50,7 @@ pub static SPEC: Spec = Spec {
     required: &["last_name"],
     profile: &["first_name"],
     quotas: &[Quota::per_second(5)],
+    daily: Some(100_000),
     batch: BatchLimits {
         rows: MOST_AT_ONCE,
         max_rows: 10_000,

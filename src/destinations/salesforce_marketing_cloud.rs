@@ -54,7 +54,7 @@ email_column = "EmailAddress"
 account_data_extension = "accounts"
 "#,
     notes: &[
-        "Data extensions and their columns must exist; what is missing is named with its type before anything is sent.",
+        "Data extensions must exist; columns that are missing are added over SOAP when a sync begins, nullable, texts with 500 characters and decimals with 6 places, unless `create_fields = false`.",
         "The key column must be the data extension's only primary key, or each run would add rows instead of updating them.",
         "The email travels only where `email_column` names a column for it, or as the key with `identify_by = \"email\"`.",
         "A row stays when somebody leaves an audience: its boolean becomes false.",
@@ -87,6 +87,10 @@ const OPTIONS: &[OptionDoc] = &[
     ),
     OptionDoc::optional("account_key_column", "its primary key; default \"AccountId\""),
     OptionDoc::optional("null_as", "what clears a column: \"null\" (default) or \"empty\""),
+    OptionDoc::optional(
+        "create_fields",
+        "whether columns that are missing are added; default true",
+    ),
 ];
 
 #[derive(Debug, Deserialize)]
@@ -105,6 +109,12 @@ struct Options {
     account_key_column: Option<String>,
     #[serde(default)]
     null_as: Void,
+    #[serde(default = "yes")]
+    create_fields: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What the key of a user's row holds.
@@ -122,6 +132,7 @@ struct MarketingCloud {
     api: Api,
     users: Rows,
     accounts: Option<Rows>,
+    create_fields: bool,
 }
 
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
@@ -160,7 +171,9 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         void: options.null_as,
     });
     let api = Api::of(reader, common, options.subdomain.as_deref(), credentials)?;
-    Ok(Built::new(Arc::new(MarketingCloud { api, users, accounts }), secrets).by(grain))
+    let create_fields = options.create_fields;
+    let cloud = MarketingCloud { api, users, accounts, create_fields };
+    Ok(Built::new(Arc::new(cloud), secrets).by(grain))
 }
 
 impl MarketingCloud {
@@ -196,7 +209,15 @@ impl Destination for MarketingCloud {
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
         let rows = self.rows(target.call)?;
         match self.extension(session, rows).await {
-            Ok(extension) => rows.verify(&extension, &target.fields)?,
+            Ok(extension) => {
+                let missing = rows.missing(&extension, &target.fields)?;
+                if !missing.is_empty() && !self.create_fields {
+                    return Err(Rows::lacking(&extension, &missing));
+                }
+                if !missing.is_empty() {
+                    self.api.add_columns(session, &rows.extension, &missing).await?;
+                }
+            }
             // What follows does not depend on the answer.
             Err(Fault::Rehearsed) => {}
             Err(fault) => return Err(fault),

@@ -146,7 +146,7 @@ fn objection(field: &Field) -> Option<String> {
 /// Every field of people.
 pub(super) async fn of_people(api: &Api, session: &Session) -> Result<Vec<Found>, Fault> {
     let listed: Vec<OfPeople> =
-        api.found(session, &["rest", "v1", "leads", "describe.json"]).await?;
+        api.found(session, &["rest", "v1", "leads", "describe.json"], &[]).await?;
     let usable = listed.into_iter().filter_map(|field| {
         let Rest { name, read_only } = field.rest?;
         let OfPeople { data_type, length, .. } = field;
@@ -157,7 +157,7 @@ pub(super) async fn of_people(api: &Api, session: &Session) -> Result<Vec<Found>
 
 async fn of_companies(api: &Api, session: &Session) -> Result<Vec<Found>, Fault> {
     let listed: Vec<Company> =
-        api.found(session, &["rest", "v1", "companies", "describe.json"]).await?;
+        api.found(session, &["rest", "v1", "companies", "describe.json"], &[]).await?;
     let fields = listed.into_iter().flat_map(|company| company.fields);
     let found = fields.map(|OfCompanies { name, data_type, length, updateable }| Found {
         name,

@@ -48,15 +48,19 @@ struct Cell<'a> {
 }
 
 impl Rows {
-    /// That the data extension has what is written.
-    pub(super) fn verify(&self, extension: &Extension, fields: &[Field]) -> Result<(), Fault> {
+    /// Columns that are written and not there; one of another type cannot be used at all.
+    pub(super) fn missing(
+        &self,
+        extension: &Extension,
+        fields: &[Field],
+    ) -> Result<Vec<(String, FieldKind)>, Fault> {
         extension.keyed_by(&self.key)?;
         let email = self.email.iter().map(|name| (name.clone(), FieldKind::Text));
         let wanted = fields.iter().map(|field| (column_name(&field.name), field.kind));
         let mut missing = Vec::new();
         for (name, kind) in email.chain(wanted) {
             match extension.column(&name) {
-                None => missing.push(format!("`{name}` of type {}", column_type(kind))),
+                None => missing.push((name, kind)),
                 Some(column) if fits(kind, &column.kind) => {}
                 Some(column) => {
                     let (found, wanted) = (&column.kind, column_type(kind));
@@ -67,11 +71,16 @@ impl Rows {
                 }
             }
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let missing = missing.join(", ");
-        Err(extension.unusable(&format!("lacks the column {missing}: add it, nullable")))
+        Ok(missing)
+    }
+
+    pub(super) fn lacking(extension: &Extension, missing: &[(String, FieldKind)]) -> Fault {
+        let told =
+            missing.iter().map(|(name, kind)| format!("`{name}` of type {}", column_type(*kind)));
+        let told = told.collect::<Vec<_>>().join(", ");
+        extension.unusable(&format!(
+            "lacks the column {told}: add it, nullable, or set `create_fields = true`"
+        ))
     }
 
     pub(super) fn objections(&self, fields: &[Field]) -> Vec<String> {

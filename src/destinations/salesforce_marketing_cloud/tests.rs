@@ -291,7 +291,7 @@ fn wanting(names: &[(&str, FieldKind)]) -> Target {
 
 #[tokio::test]
 async fn what_a_data_extension_lacks_is_named_before_anything_is_sent() {
-    let made = cloud("");
+    let made = cloud("create_fields = false\n");
     let ltv = wanting(&[("ltv_90d", FieldKind::Number)]);
     let here = || found(&["customers"]);
     assert_snapshot!(refusal(&made, &ltv, vec![found(&["customers_2"])]).await, @"there is no data extension with the external key `customers`, or the package may not see it: its properties show the key");
@@ -302,9 +302,65 @@ async fn what_a_data_extension_lacks_is_named_before_anything_is_sent() {
     let bare = || columns(&[("ContactKey", "Text", true), ("LTV_90D", "Text", false)]);
     assert_snapshot!(refusal(&made, &ltv, vec![here(), bare()]).await, @"the data extension `customers` has a column `ltv_90d` of type Text, not Decimal: send the value under another alias");
     let two = wanting(&[("tier (2026)", FieldKind::Text), ("seen", FieldKind::Timestamp)]);
-    assert_snapshot!(refusal(&made, &two, vec![here(), bare()]).await, @"the data extension `customers` lacks the column `tier _2026_` of type Text, `seen` of type Date: add it, nullable");
-    let email = cloud("email_column = \"EmailAddress\"\n");
-    assert_snapshot!(refusal(&email, &wanting(&[]), vec![here(), bare()]).await, @"the data extension `customers` lacks the column `EmailAddress` of type Text: add it, nullable");
+    assert_snapshot!(refusal(&made, &two, vec![here(), bare()]).await, @"the data extension `customers` lacks the column `tier _2026_` of type Text, `seen` of type Date: add it, nullable, or set `create_fields = true`");
+    let email = cloud("email_column = \"EmailAddress\"\ncreate_fields = false\n");
+    assert_snapshot!(refusal(&email, &wanting(&[]), vec![here(), bare()]).await, @"the data extension `customers` lacks the column `EmailAddress` of type Text: add it, nullable, or set `create_fields = true`");
+}
+
+#[tokio::test]
+async fn columns_that_are_missing_are_added_over_soap() {
+    let made = cloud("");
+    let two =
+        wanting(&[("tier", FieldKind::Text), ("ltv", FieldKind::Number), ("vip", FieldKind::Bool)]);
+    let bare = columns(&[("ContactKey", "Text", true), ("VIP", "Boolean", false)]);
+    let update = |code: &str| {
+        let body = format!(
+            "<s:Envelope xmlns:s=\"x\"><s:Body><UpdateResponse xmlns=\"y\"><Results><StatusCode>{code}</StatusCode><StatusMessage>As you say</StatusMessage><OrdinalID>0</OrdinalID></Results><OverallStatus>{code}</OverallStatus></UpdateResponse></s:Body></s:Envelope>"
+        );
+        Reply::status(200, body)
+    };
+    let replies = vec![token("hush-1"), found(&["customers"]), bare.clone(), update("OK")];
+    let session = Session::served(&made.terms(), replies, made.server());
+    made.destination.open(&session, &two).await.unwrap();
+    let call = session.captured().pop().unwrap();
+    assert_eq!(call.url, "https://mc1.soap.marketingcloudapis.com/Service.asmx");
+    let action = call.headers.iter().find(|(name, _)| name == "soapaction").unwrap();
+    assert_eq!(action.1, "Update");
+    assert_snapshot!(String::from_utf8_lossy(&call.body).replace("><", ">\n<"), @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+    <s:Header>
+    <fueloauth xmlns="http://exacttarget.com">token</fueloauth>
+    </s:Header>
+    <s:Body>
+    <UpdateRequest xmlns="http://exacttarget.com/wsdl/partnerAPI">
+    <Options/>
+    <Objects xsi:type="DataExtension">
+    <CustomerKey>customers</CustomerKey>
+    <Fields>
+    <Field>
+    <Name>tier</Name>
+    <FieldType>Text</FieldType>
+    <MaxLength>500</MaxLength>
+    <IsRequired>false</IsRequired>
+    <IsPrimaryKey>false</IsPrimaryKey>
+    </Field>
+    <Field>
+    <Name>ltv</Name>
+    <FieldType>Decimal</FieldType>
+    <MaxLength>18</MaxLength>
+    <Scale>6</Scale>
+    <IsRequired>false</IsRequired>
+    <IsPrimaryKey>false</IsPrimaryKey>
+    </Field>
+    </Fields>
+    </Objects>
+    </UpdateRequest>
+    </s:Body>
+    </s:Envelope>
+    "#);
+    let refused = refusal(&made, &two, vec![found(&["customers"]), bare, update("Error")]).await;
+    assert_snapshot!(refused, @"Marketing Cloud refuses to add columns to the data extension `customers`: As you say");
 }
 
 #[tokio::test]
