@@ -77,26 +77,13 @@ use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
-    amplitude, amplitude_cohorts, braze, customerio, facebook_custom_audiences, file,
-    amplitude, braze, braze_cohorts, customerio, facebook_custom_audiences, file,
-    amplitude, braze, customerio, customerio_segments, facebook_custom_audiences, file,
-    amplitude, braze, customerio, facebook_custom_audiences, file, google_ads_customer_match,
-    google_ads_customer_match, hubspot, hubspot_lists, intercom, iterable, kinesis, klaviyo,
-    google_ads_customer_match, hubspot, intercom, intercom_tags, iterable, kinesis, klaviyo,
-    google_ads_customer_match, hubspot, intercom, iterable, iterable_lists, kinesis,
-    hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists, mailchimp, marketo,
-    hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists, mailchimp, marketo, pardot, resci,
-    klaviyo, klaviyo_lists, mailchimp, mailchimp_list, marketo, pardot, resci, responsys,
-    klaviyo_lists, mailchimp, marketo, pardot, resci, responsys, rudderstack, salesforce,
-    marketo_static_lists, pardot, resci,
-    responsys, responsys_batch, rudderstack, salesforce, salesforce_marketing_cloud,
-    responsys, rudderstack, s3_csv, salesforce, salesforce_marketing_cloud, segment, sendgrid,
-    rudderstack, salesforce, salesforce_marketing_cloud, segment, sendgrid, sendgrid_lists,
-    salesforce_campaigns, salesforce_marketing_cloud, segment, sendgrid, sendgrid_lists,
-    salesforce_marketing_cloud, segment, sendgrid, sendgrid_lists, webhook, zendesk
-    salesforce_marketing_cloud_lists, segment, sendgrid,
+    amplitude, amplitude_cohorts, braze, braze_cohorts, customerio, customerio_segments,
+    facebook_custom_audiences, file, google_ads_customer_match, hubspot, hubspot_lists,
+    intercom, intercom_tags, iterable, iterable_lists, kinesis, klaviyo, klaviyo_lists,
+    mailchimp, mailchimp_list, marketo, marketo_static_lists, pardot, resci, responsys,
+    responsys_batch, rudderstack, s3_csv, salesforce, salesforce_campaigns,
+    salesforce_marketing_cloud, salesforce_marketing_cloud_lists, segment, sendgrid,
     sendgrid_lists, webhook, zendesk
-    webhook, zendesk
 }
 
 /// A configured destination, ready to be spoken to.

@@ -61,7 +61,7 @@ client_secret = "${SALESFORCE_CLIENT_SECRET}"
 business_unit_id = "0Uv000000000000CAA"
 "#,
     notes: &[
-        "Pardot allows 25,000 (Growth), 50,000 (Plus) or 100,000 (Advanced, Premium) requests per day, and every prospect takes one: at 2 per second the smallest allowance lasts for three and a half hours; the rest stays pending for a later run.",
+        "Pardot allows 25,000 (Growth), 50,000 (Plus) or 100,000 (Advanced, Premium) requests per day, and every prospect takes one: the smallest allowance holds here, counted across runs; say yours with `daily_limit`.",
         "More than five requests at the same time, from all programs together, are slowed down.",
         "A column `ltv_90d` is written to the custom field `ltv_90d__c` (the suffix is that of version 5); standard fields must be listed in `standard_fields`, and their types are not checked.",
         "Custom fields that are missing are created when a sync begins, which takes the ability to configure fields, unless `create_fields = false`.",
