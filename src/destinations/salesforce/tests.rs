@@ -288,6 +288,14 @@ async fn values_are_written_as_salesforce_reads_them() {
     assert_eq!(list.cell(), r#"[1,"a"]"#);
 }
 
+#[tokio::test]
+async fn mapped_profile_columns_travel_as_fields() {
+    let made = made();
+    let profile = [("last_name", "Lind"), ("company", "Acme"), ("Land", "AT")];
+    let said = made.converse(&batch([made.enriched(MARA, &profile)]), Vec::new()).await;
+    assert_snapshot!(String::from_utf8_lossy(&said.captured.last().unwrap().body), @r#"{"allOrNone":false,"records":[{"attributes":{"type":"Contact"},"Ext_User_Id__c":"u_8841","Email":"mara.lind@example.org","LastName":"Lind","company__c":"Acme","Land__c":"AT"}]}"#);
+}
+
 #[test]
 fn columns_become_names_of_fields() {
     let made = with("standard_fields = [\"Title\"]");
