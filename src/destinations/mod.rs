@@ -77,7 +77,7 @@ use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
-    amplitude, braze, customerio, facebook_custom_audiences, file, google_ads_customer_match,
+    amplitude, braze, customerio, eloqua, facebook_custom_audiences, file, google_ads_customer_match,
     hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists, mailchimp, marketo,
     marketo_static_lists, pardot, resci,
     responsys, responsys_batch, rudderstack, salesforce, salesforce_marketing_cloud,
