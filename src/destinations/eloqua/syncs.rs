@@ -1,15 +1,15 @@
 //! Staging members, applying them, and reading what became of each.
 //!
 //! What it promises: a handle holds positions and marks, no values; a member whom no rejection can
-//! mean is delivered, one whom a rejection without an email may mean is unsettled; data is only taken
-//! for staged where the reply says nothing, as Eloqua does when all is well.
+//! mean is delivered, one whom a rejection without an email may mean is unsettled; data is not taken for
+//! staged where the reply is somebody else's page.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::super::marks::{mark, positions};
 use super::super::membership::{List, Member};
@@ -147,10 +147,10 @@ fn segments(uri: &str) -> Vec<&str> {
     uri.split('/').filter(|part| !part.is_empty()).collect()
 }
 
-/// Success is silence.
+/// Success is silence, or a description of what was staged.
 fn staged(response: &Response) -> Result<(), Fault> {
     standard(response)?;
-    if response.body.trim_ascii().is_empty() {
+    if response.body.trim_ascii().is_empty() || response.json::<Map<String, Json>>().is_ok() {
         return Ok(());
     }
     let reason = format!("{} where nothing was expected", response.reason());
