@@ -32,16 +32,16 @@ impl Tag {
 
 /// The tag of a sync, under the name that it has now.
 pub(super) async fn opened(api: &Api, session: &Session, target: &Target) -> Result<Tag, Fault> {
+    #[derive(Deserialize)]
+    struct All {
+        data: Vec<Tag>,
+    }
     if let Some(remote) = &target.remote {
         return existing(api, session, &Tag::of(remote)?.id).await;
     }
     let wanted = name(target);
     if target.list.is_some() && is_id(wanted) {
         return existing(api, session, wanted).await;
-    }
-    #[derive(Deserialize)]
-    struct All {
-        data: Vec<Tag>,
     }
     let All { data } = session.send(api.get(&["tags"])).await?.json()?;
     let is_wanted = |tag: &Tag| tag.name.to_lowercase() == wanted.to_lowercase();
