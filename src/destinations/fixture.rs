@@ -259,12 +259,13 @@ impl Configured {
         message(shape, FixtureRow { identifiers, profile, ..self.row(user, change, Vec::new()) })
     }
 
-    /// An `identify` that carries these profile columns and no trait.
-    pub fn enriched(&self, user: User, profile: &[(&str, &str)]) -> Message {
-        let names = profile.iter().map(|(name, _)| ((*name).into(), (*name).into())).collect();
-        let shape = Shape { profile: names, ..self.shape(Call::Identify, &[]) };
-        let profile = profile.iter().map(|(_, text)| Some((*text).to_owned())).collect();
-        message(shape, FixtureRow { profile, ..self.row(user, Change::Changed, Vec::new()) })
+    /// Somebody who enters, told as an event, whose profile has these columns and no others.
+    pub fn event_of(&self, user: User, profile: &[(&str, &str)]) -> Message {
+        let shape = Shape { kind: ModelKind::Audience, ..self.shape(Call::Track, &[]) };
+        let of = |name: &&str| profile.iter().find(|(other, _)| other == name);
+        let text = |name: &&'static str| of(name).map(|(_, text)| (*text).to_owned());
+        let profile = self.profile().iter().map(text).collect();
+        message(shape, FixtureRow { profile, ..self.row(user, Change::Entered, Vec::new()) })
     }
 
     /// Traits of one user or, as `group`, account.
@@ -358,6 +359,7 @@ impl User {
             "phone" => format!("+43 660 {:07}", self.id.len() * 12_345),
             "country" => "AT".into(),
             "company" => "Acme".into(),
+            "mobile_device_id" => "EA7583CD-A667-48BC-B806-42ECB2B48606".into(),
             _ => return None,
         })
     }

@@ -27,8 +27,8 @@ use super::hubspot_api::{
 };
 use super::portions::{Portion, Portions, Room, Verdict};
 use super::{
-    Batch, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Maturity, OptionDoc, Reader, Receipt, Remote, Secret, Spec, Target,
+    Batch, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS, Idempotency,
+    Maturity, OptionDoc, Reader, Receipt, Remote, Secret, Spec, Target,
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
@@ -70,8 +70,9 @@ event_prefix = "pe1234567_"
         "HubSpot takes a batch of events as a whole and names no refused ones; an event is dropped when its id was seen within a year.",
         "New contacts are not marketing contacts unless the account makes them so; Muster never sets it.",
         "Plans allow 100 or 190 requests in ten seconds and a number per day; when the day's are used up, nothing more is sent in that run.",
+        "Other destinations of the same account count against the same limits: where they run together, lower the `rate_limit` of each.",
         "How large a request may be is uncertain; requests are kept below 3 MB.",
-        "The needed scopes are `crm.objects.contacts.read` and `.write`, `crm.objects.companies.write` for accounts, and `crm.schemas.contacts.write` (`.companies.write`) to create properties.",
+        "The needed scopes are `crm.objects.contacts.read` and `.write`, `crm.objects.companies.write` for accounts, `crm.schemas.contacts.write` (`.companies.write`) to create properties, and `analytics.behavioral_events.send` for events.",
     ],
     ..Spec::EVENT
 };

@@ -26,9 +26,7 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
         ("GET", Some("segments")) => Reply::json(&json!({"segments": [
             segment(1, "Everybody", "dynamic"), segment(7, "VIP", "manual"),
         ]})),
-        ("POST", Some("segments")) => {
-            Reply::json(&json!({"segment": segment(8, "new", "manual")}))
-        }
+        ("POST", Some("segments")) => Reply::json(&json!({"segment": segment(8, "new", "manual")})),
         ("GET", _) => Reply::json(&json!({"segment": segment(7, "VIP", "manual")})),
         _ => Reply::status(200, ""),
     }
