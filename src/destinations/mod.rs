@@ -85,6 +85,7 @@ catalogue! {
     braze_cohorts,
     customerio,
     customerio_segments,
+    eloqua,
     facebook_custom_audiences,
     facebook_website,
     file,

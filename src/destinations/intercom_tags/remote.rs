@@ -30,6 +30,11 @@ impl Tag {
     }
 }
 
+#[derive(Deserialize)]
+struct All {
+    data: Vec<Tag>,
+}
+
 /// The tag of a sync, under the name that it has now.
 pub(super) async fn opened(api: &Api, session: &Session, target: &Target) -> Result<Tag, Fault> {
     #[derive(Deserialize)]
