@@ -37,10 +37,6 @@ struct All {
 
 /// The tag of a sync, under the name that it has now.
 pub(super) async fn opened(api: &Api, session: &Session, target: &Target) -> Result<Tag, Fault> {
-    #[derive(Deserialize)]
-    struct All {
-        data: Vec<Tag>,
-    }
     if let Some(remote) = &target.remote {
         return existing(api, session, &Tag::of(remote)?.id).await;
     }
