@@ -73,7 +73,7 @@ account_external_id_field = "Ext_Account_Id__c"
         "A column `ltv_90d` is written to the custom field `ltv_90d__c`; names that end in `__c` are used as they are, and standard fields must be listed in `standard_fields`.",
         "Contacts and leads need a `last_name`, leads a `company` too: both come from the profiles, are written each time, and whoever lacks them is invalid.",
         "The allowance of API calls is one per day (100,000 and more by licences), shared with all other programs: 100,000 hold here, counted across runs; say your share with `daily_limit`.",
-        "A used-up daily allowance (a 403) leaves the rest pending for a later run.",
+        "A used-up daily allowance (a 403, or the header `Sforce-Limit-Info`) leaves the rest pending for a later run.",
         "Batches of more than 200 rows travel as jobs of the Bulk API 2.0: ask for them with `batch_size`.",
         "In a job an empty text clears a field, as NULL does; a job that broke off leaves its records unsettled.",
         "A checkbox is never NULL: `false` is written instead.",
