@@ -137,6 +137,20 @@ impl Configured {
         Conversation { result, notices, remote, captured }
     }
 
+    /// How many requests the batch takes the first time, and once more when all that can be remembered
+    /// is; what opening takes is not counted.
+    pub async fn requests_for(&self, batch: &Batch) -> [usize; 2] {
+        let session = Session::served(&self.terms(), Vec::new(), self.server());
+        let remote = self.destination.open(&session, &target_of(batch, None)).await.unwrap();
+        let mut counts = [0; 2];
+        for count in &mut counts {
+            let before = session.captured().len();
+            self.destination.deliver(&session, &remote, batch).await.unwrap();
+            *count = session.captured().len() - before;
+        }
+        counts
+    }
+
     async fn followed(
         &self,
         session: &Session,
