@@ -167,8 +167,13 @@ async fn drain_once(path: &Path, folder: &Path, rows: u64) -> Outcome<Value> {
     let configured = configure(config, &project.source)
         .map_err(|findings| findings.first().map_or_else(String::new, |one| one.message.clone()))?;
     let (_cancel, cancelled) = watch::channel(false);
-    let control =
-        Control { cancel: cancelled, progress: Arc::new(|_| {}), seed: 1, now: now().into() };
+    let control = Control {
+        cancel: cancelled,
+        progress: Arc::new(|_| {}),
+        seed: 1,
+        now: now().into(),
+        budget: None,
+    };
     let work = work(configured, path, folder, rows)?;
     let started = Instant::now();
     let drained = drain(work, control).await;

@@ -138,6 +138,7 @@ pub(super) fn limits(spec: &Spec) -> String {
     if limits.is_empty() {
         limits.push("no rate limit unless `rate_limit` is set".into());
     }
+    limits.extend(spec.daily.map(|limit| format!("{} requests in any 24 hours", number(limit))));
     limits.extend(spec.endpoints.iter().map(|(name, quota)| {
         let limit = number(quota.limit.into());
         format!("{limit} per {} to `{name}`", duration(quota.per))

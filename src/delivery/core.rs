@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::auth::{Authority, Grant, Token, Tokens};
+use super::budget::{Budget, Exhausted};
 use super::files::FileFailure;
 use super::flow::Flow;
 use super::gate::Gate;
@@ -48,6 +49,8 @@ pub(super) struct Core {
     stop: watch::Sender<bool>,
     /// One write to files at a time, so that a failed one can be taken back.
     writing: Arc<Mutex<()>>,
+    /// What may be sent per day, where there is a limit.
+    budget: OnceLock<Arc<Budget>>,
 }
 
 impl Core {
@@ -75,6 +78,7 @@ impl Core {
             started: Instant::now(),
             stop: watch::Sender::new(false),
             writing: Arc::default(),
+            budget: OnceLock::new(),
             terms: terms.clone(),
         }
     }
@@ -192,9 +196,41 @@ impl Core {
                 () = self.stopped() => continue,
             }
             if self.gate.closed_until().is_none() && !self.is_stopped() {
-                return Ok(());
+                match self.spend()? {
+                    None => return Ok(()),
+                    Some(until) if until > deadline => return Err(self.spent(until)),
+                    Some(until) => self.pause(until).await,
+                }
             }
         }
+    }
+
+    /// Takes one request off what may be sent per day; when there is some again, if nothing is left.
+    fn spend(&self) -> Result<Option<Instant>, Fault> {
+        let Some(budget) = self.budget.get() else { return Ok(None) };
+        match budget.take(self.now()) {
+            Ok(()) => Ok(None),
+            Err(Exhausted::Until(free)) => {
+                let pause = free.duration_since(self.now()).unwrap_or_default();
+                Ok(Some(Instant::now() + pause))
+            }
+            Err(Exhausted::Unkept(error)) => {
+                let reason =
+                    format!("could not count the request towards the daily limit: {error}");
+                Err(Fault::Transient { reason })
+            }
+        }
+    }
+
+    fn spent(&self, until: Instant) -> Fault {
+        let limit = self.budget.get().map_or(0, |budget| budget.limit());
+        let reason = format!("the {limit} requests of the last 24 hours are used up");
+        self.until(Fault::Throttled { retry_after: None, reason }, until)
+    }
+
+    pub(super) fn budget(&self, budget: Arc<Budget>) {
+        // A session has one budget at most.
+        let _ = self.budget.set(budget);
     }
 
     /// The request with whatever authorises it, and the token that does.

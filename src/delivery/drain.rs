@@ -53,7 +53,10 @@ pub async fn drain(work: Work, control: Control) -> Drained {
     let terms =
         Terms { spec: work.spec, common: work.common.clone(), secrets: work.secrets.clone() };
     match Session::live(&terms, control.surroundings()) {
-        Ok(session) => on_a_worker(drain_through(session, work, control)).await,
+        Ok(session) => {
+            let session = session.within(control.budget.clone());
+            on_a_worker(drain_through(session, work, control)).await
+        }
         Err(fault) => {
             let lanes = work.lanes.into_iter().enumerate();
             let mut tally = Tally::new(lanes.map(|lane| split(lane).1).collect());

@@ -6,6 +6,7 @@
 
 mod auth;
 mod batching;
+mod budget;
 mod core;
 mod drain;
 mod files;
@@ -41,6 +42,7 @@ use crate::engine::{Block, Shape};
 use crate::outbox::Journal;
 
 pub use auth::{Authority, Grant, Token, granting};
+pub use budget::{Booked, Budget, Keep};
 pub use drain::drain;
 pub use jobs::{Resumed, Resumption, resume};
 pub use rehearse::{Rehearsal, Rehearsed, rehearse};

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::session::Surroundings;
 use super::tally::LaneReport;
 
@@ -21,6 +22,8 @@ pub struct Control {
     pub seed: u64,
     /// The time of day when the drain starts.
     pub now: SystemTime,
+    /// What may be sent per day, where there is a limit.
+    pub budget: Option<Arc<Budget>>,
 }
 
 /// Where one destination stands.

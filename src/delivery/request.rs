@@ -215,6 +215,15 @@ impl Response {
         })
     }
 
+    /// The body as a JSON object. A list is never taken for one, as it would be for a type of which
+    /// nothing is required.
+    pub fn object<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        let object: serde_json::Map<String, serde_json::Value> = self.json()?;
+        T::deserialize(serde_json::Value::Object(object)).map_err(|error| Fault::Protocol {
+            reason: format!("HTTP {} with JSON that is not the one expected: {error}", self.status),
+        })
+    }
+
     /// How long the destination asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 pub use super::request::{Heeding, Reading, Request, Response, standard};
 
+use super::budget::Budget;
 use super::core::Core;
 use super::files::{self, FileFailure};
 use super::transport::{Failure, Transport};
@@ -162,6 +163,14 @@ impl Session {
 
     fn over(core: Core) -> Self {
         Self { core: Arc::new(core), effect: Arc::default() }
+    }
+
+    /// Sends no more per day than this.
+    pub fn within(self, budget: Option<Arc<Budget>>) -> Self {
+        if let Some(budget) = budget {
+            self.core.budget(budget);
+        }
+        self
     }
 
     /// A handle that remembers for itself whether something may have arrived.

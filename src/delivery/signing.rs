@@ -80,3 +80,49 @@ impl AwsKey {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use url::Url;
+
+    use super::*;
+
+    /// The examples of "Signature Calculations for the Authorization Header" in the documents of S3.
+    #[test]
+    fn objects_are_signed_as_the_documents_of_s3_have_it() {
+        let key = AwsKey {
+            access_key_id: "AKIAIOSFODNN7EXAMPLE".into(),
+            secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            session_token: None,
+            region: "us-east-1".into(),
+            service: "s3",
+        };
+        // 2013-05-24T00:00:00Z.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
+        let at = |path: &str| {
+            Url::parse(&format!("https://examplebucket.s3.amazonaws.com/{path}")).unwrap()
+        };
+        let signature = |request: Request| {
+            let signed = key.sign(request, now).unwrap();
+            let text = |name: &str| signed.headers[name].to_str().unwrap().to_owned();
+            (text("authorization"), text("x-amz-content-sha256"))
+        };
+        let mut put = Request::new(http::Method::PUT, at("test%24file.text"))
+            .header("date", "Fri, 24 May 2013 00:00:00 GMT")
+            .header("x-amz-storage-class", "REDUCED_REDUNDANCY");
+        put.body = "Welcome to Amazon S3.".into();
+        let (signed, hash) = signature(put);
+        assert!(
+            signed.ends_with("98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"),
+            "{signed}"
+        );
+        assert_eq!(hash, "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072");
+        let (signed, _) = signature(Request::get(at("?lifecycle")));
+        assert!(
+            signed.ends_with("fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+            "{signed}"
+        );
+    }
+}

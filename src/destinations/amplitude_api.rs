@@ -24,6 +24,14 @@ impl Region {
             Self::Eu => "https://api.eu.amplitude.com",
         }
     }
+
+    /// Knows cohorts.
+    pub(super) const fn analytics(self) -> &'static str {
+        match self {
+            Self::Us => "https://amplitude.com",
+            Self::Eu => "https://analytics.eu.amplitude.com",
+        }
+    }
 }
 
 /// An address below `base`, which stands for the vendor's where the project names one.

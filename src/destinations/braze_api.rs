@@ -85,28 +85,38 @@ impl Workspace {
         instance: Option<Instance>,
         key: Secret,
     ) -> Result<Self, Vec<Finding>> {
-        let base = match (&common.base_url, instance) {
-            (Some(base), _) => Ok(base.clone()),
-            (None, Some(instance)) => Url::parse(&format!("https://{}", instance.host()))
-                .map_err(|error| format!("has no usable address: {error}")),
-            (None, None) => Err("is missing, and there is no `base_url`".to_owned()),
-        };
-        match base {
-            Ok(base) => Ok(Self { base, key }),
-            Err(fact) => Err(vec![
-                reader
-                    .refuse("instance", &fact)
-                    .hint("write `instance = \"US-01\"` or whichever it is"),
-            ]),
-        }
+        Ok(Self { base: address(reader, common, instance)?, key })
     }
 
     /// A request with a JSON body to a path such as `/users/track`.
     pub(super) fn post(&self, path: &str, body: bytes::Bytes) -> Request {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        Request::post(url).bearer(&self.key).json_body(body).reading(plain).heeding(used_up)
+        to(&self.base, path).bearer(&self.key).json_body(body)
     }
+}
+
+/// Where the instance lives that `instance` or `base_url` names.
+pub(super) fn address(
+    reader: &Reader<'_>,
+    common: &Common,
+    instance: Option<Instance>,
+) -> Result<Url, Vec<Finding>> {
+    let base = match (&common.base_url, instance) {
+        (Some(base), _) => Ok(base.clone()),
+        (None, Some(instance)) => Url::parse(&format!("https://{}", instance.host()))
+            .map_err(|error| format!("has no usable address: {error}")),
+        (None, None) => Err("is missing, and there is no `base_url`".to_owned()),
+    };
+    base.map_err(|fact| {
+        let hint = "write `instance = \"US-01\"` or whichever it is";
+        vec![reader.refuse("instance", &fact).hint(hint)]
+    })
+}
+
+/// A request that does not say yet who we are.
+pub(super) fn to(base: &Url, path: &str) -> Request {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    Request::post(url).reading(plain).heeding(used_up)
 }
 
 /// What a status means here: as usual, but a slow-down may name its pause in a header of its own.

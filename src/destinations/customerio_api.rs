@@ -1,5 +1,5 @@
-//! How Customer.io's Track API is spoken to: where a workspace lives, how a request is authorised, and
-//! what a refusal looks like.
+//! How Customer.io's APIs are spoken to: where a workspace lives, how a request is authorised, and what
+//! a refusal looks like. The Track API takes people and events, the App API knows of segments.
 //!
 //! What it promises: a reply that is not a JSON object is never an answer, whatever its status; a
 //! workspace in the other region is told as such before anything is sent there.
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use url::Url;
 
-use super::{Common, Fault, OptionDoc, Reader, Secret};
+use super::{Common, Fault, OptionDoc, Quota, Reader, Secret};
 use crate::delivery::{Request, Response, Session, standard};
 use crate::finding::Finding;
 
@@ -16,8 +16,16 @@ pub(super) const SITE_ID: OptionDoc =
     OptionDoc::required("site_id", "site id of the workspace, as its Track API credentials say");
 pub(super) const API_KEY: OptionDoc =
     OptionDoc::required("api_key", "Track API key that belongs to the site id");
+pub(super) const APP_API_KEY: OptionDoc =
+    OptionDoc::required("app_api_key", "key of the App API, of the same workspace");
 pub(super) const REGION: OptionDoc =
     OptionDoc::optional("region", "where the account is hosted: \"us\" (default) or \"eu\"");
+
+/// The quota of the App API.
+pub(super) const APP: (&str, Quota) = ("app", Quota::per_second(10));
+
+/// What the id of a person or an object may have.
+pub(super) const ID_BYTES: usize = 150;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -35,6 +43,13 @@ pub(super) struct Workspace {
     region: Option<Region>,
     site_id: Secret,
     api_key: Secret,
+}
+
+/// The App API of the workspace.
+#[derive(Debug)]
+pub(super) struct AppApi {
+    base: Url,
+    key: Secret,
 }
 
 /// Why something was refused.
@@ -55,6 +70,13 @@ impl Region {
         }
     }
 
+    const fn app(self) -> &'static str {
+        match self {
+            Self::Us => "https://api.customer.io",
+            Self::Eu => "https://api-eu.customer.io",
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Us => "us",
@@ -71,13 +93,8 @@ impl Workspace {
         region: Region,
         (site_id, api_key): (Secret, Secret),
     ) -> Result<Self, Vec<Finding>> {
+        let base = address(reader, common, region.track())?;
         let region = common.base_url.is_none().then_some(region);
-        let base = match (&common.base_url, region) {
-            (Some(base), _) => base.clone(),
-            (None, region) => Url::parse(region.unwrap_or_default().track()).map_err(|error| {
-                vec![reader.refuse("region", &format!("has no usable address: {error}"))]
-            })?,
-        };
         Ok(Self { base, region, site_id, api_key })
     }
 
@@ -100,7 +117,7 @@ impl Workspace {
             region: Region,
         }
         let response = session.send(self.get("/api/v1/accounts/region")).await?;
-        let Account { region: actual } = response.json()?;
+        let Account { region: actual } = response.object()?;
         match self.region {
             Some(region) if region != actual => {
                 let (asked, actual) = (region.as_str(), actual.as_str());
@@ -115,10 +132,47 @@ impl Workspace {
     }
 
     fn at(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        url
+        below(&self.base, path)
     }
+}
+
+impl AppApi {
+    pub(super) fn of(
+        reader: &Reader<'_>,
+        common: &Common,
+        region: Region,
+        key: Secret,
+    ) -> Result<Self, Vec<Finding>> {
+        Ok(Self { base: address(reader, common, region.app())?, key })
+    }
+
+    pub(super) fn get(&self, path: &str) -> Request {
+        self.authorised(Request::get(below(&self.base, path)))
+    }
+
+    pub(super) fn post(&self, path: &str, body: &Json) -> Request {
+        self.authorised(Request::post(below(&self.base, path)).json_body(body.to_string().into()))
+    }
+
+    fn authorised(&self, request: Request) -> Request {
+        request.bearer(&self.key).endpoint(APP.0).reading(answered)
+    }
+}
+
+/// Where requests go: to the vendor, or to `base_url`.
+fn address(reader: &Reader<'_>, common: &Common, vendor: &str) -> Result<Url, Vec<Finding>> {
+    match &common.base_url {
+        Some(base) => Ok(base.clone()),
+        None => Url::parse(vendor).map_err(|error| {
+            vec![reader.refuse("region", &format!("has no usable address: {error}"))]
+        }),
+    }
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
 }
 
 impl Complaint {
@@ -150,7 +204,7 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
 pub(super) fn complaints(response: &Response) -> Result<Vec<Complaint>, Fault> {
     let unreadable =
         |fact: &str| Fault::Protocol { reason: format!("HTTP {} {fact}", response.status) };
-    let object: Map<String, Json> = response.json()?;
+    let object: Map<String, Json> = response.object()?;
     let complaints = match object.get("errors") {
         None | Some(Json::Null) => Vec::new(),
         Some(errors) => Vec::<Complaint>::deserialize(errors)
@@ -160,4 +214,19 @@ pub(super) fn complaints(response: &Response) -> Result<Vec<Complaint>, Fault> {
         return Err(unreadable("promises errors and holds none"));
     }
     Ok(complaints)
+}
+
+/// Reads a reply that says of a whole request that it was taken: by nothing, or by an object without
+/// complaints.
+pub(super) fn taken(response: &Response) -> Result<(), Fault> {
+    if response.status == 200 && response.body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    answered(response)?;
+    let reasons: Vec<String> =
+        complaints(response)?.into_iter().map(Complaint::into_reason).collect();
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::Rejected { reason: reasons.join("; ") })
 }

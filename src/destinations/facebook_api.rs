@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use sha2::Sha256;
 use url::Url;
 
+use super::address::{below, of_api};
 use super::{Common, Fault, OptionDoc, Reader, Secret};
 use crate::delivery::{Request, Response, standard};
 use crate::digest::hex;
@@ -74,12 +75,7 @@ impl Graph {
         if !is_version {
             return Err(vec![reader.refuse("api_version", "is not a version such as \"v26.0\"")]);
         }
-        let base = match &common.base_url {
-            Some(base) => base.clone(),
-            None => Url::parse("https://graph.facebook.com").map_err(|error| {
-                vec![reader.refuse("base_url", &format!("has no usable default: {error}"))]
-            })?,
-        };
+        let base = of_api(reader, common, "https://graph.facebook.com")?;
         let proof = app_secret.as_ref().map(|secret| proof(secret, &access_token));
         Ok(Self { base, version, token: access_token, proof })
     }
@@ -97,11 +93,12 @@ impl Graph {
         self.request(method, path, &[]).json_body(body.to_string().into())
     }
 
+    pub(super) fn post_bytes(&self, path: &[&str], body: bytes::Bytes) -> Request {
+        self.request(Method::POST, path, &[]).json_body(body)
+    }
+
     fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> Request {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push(&self.version).extend(path);
-        }
+        let mut url = below(&self.base, &[&[self.version.as_str()], path].concat());
         let proof = self.proof.iter().map(|proof| ("appsecret_proof", proof.expose()));
         let mut pairs = query.iter().copied().chain(proof).peekable();
         if pairs.peek().is_some() {
@@ -135,7 +132,7 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
             Fault::Throttled { retry_after: Some(named.unwrap_or(A_WHILE)), reason }
         }
         (10 | 102 | 190 | 200..=299 | 368, _) => Fault::Denied { reason },
-        (100, Some(33 | 1_713_230)) | (2650 | 2655 | 1_487_301 | 1_487_366, _) => {
+        (100, Some(33 | 1_713_230)) | (2635 | 2650 | 2655 | 1_487_301 | 1_487_366, _) => {
             Fault::Misconfigured { reason }
         }
         (1 | 2 | 5000..=5999, _) => Fault::Ambiguous { reason },

@@ -4,6 +4,7 @@
 //! leave becomes two requests; the second may fail after the first one worked, which is sound, since
 //! adding who is there and removing who is not change nothing: the batch is repeated as a whole.
 
+mod replacement;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -11,9 +12,10 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use http::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::facebook_api::{API_VERSION, APP_SECRET, Credentials, Graph};
 use super::membership::{self, COUNTRY, List, Member, Parted};
@@ -24,6 +26,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use replacement::{Replacement, Replacements};
 use rows::{FIELDS, PROFILE, Rows};
 #[cfg(test)]
 pub(super) use tests::server;
@@ -41,6 +44,7 @@ pub static SPEC: Spec = Spec {
     profile: PROFILE,
     receipts: Receipts::Counts,
     min_members: Some(100),
+    replaces: true,
     // 5,000 calls an hour with limited access, more with full access.
     quotas: &[Quota { limit: 5_000, per: std::time::Duration::from_hours(1) }],
     batch: BatchLimits { rows: 5_000, max_rows: 10_000, bytes: 20_000_000, row_bytes: 100_000 },
@@ -60,6 +64,7 @@ customer_file_source = "user_provided_only"
         "By default people are matched by `email`, `phone`, `idfa` and `gaid`; `external_id` travels unhashed and must be named in `match_by`.",
         "Names, city, state, zip, gender and date of birth are sent only with `send_profile = true`; they are absent when a member is removed, who is removed by the other identifiers alone.",
         "`customer_file_source` is a declaration to Meta and has no default.",
+        "`--replace` replaces the whole audience in one session of Meta's, which must end within about 90 minutes, and during which other changes of the audience fail; its last batch repeats a member who was sent already (that Meta takes batches in any order is uncertain).",
         "Limited Data Use is not sent with list members, since the encoding of its columns is uncertain: leave people out of the model who need it.",
         "The limit of calls is that of limited access (5,000 an hour and 40 more per audience); with full access set `rate_limit`.",
         "Calls slow down when Meta's usage headers say 80 percent, and pause at 95 percent or for as long as Meta says.",
@@ -133,6 +138,7 @@ struct Audiences {
     account: String,
     source: Source,
     send_profile: bool,
+    replacements: Replacements,
 }
 
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
@@ -155,6 +161,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         account: format!("act_{number}"),
         source: options.customer_file_source,
         send_profile: options.send_profile,
+        replacements: Replacements::default(),
     };
     Ok(Built::new(Arc::new(audiences), secrets).matching(fields).in_country(country))
 }
@@ -228,22 +235,49 @@ impl Destination for Audiences {
         batch: &Batch,
     ) -> Result<Delivery, Fault> {
         let list = List::of(remote)?;
+        let replacement = Replacement::of(remote);
         let Parted { entering, leaving } = Parted::of(batch);
         let mut receipt = batch.delivered();
         let mut unusable = 0;
-        for (method, members) in [(Method::POST, entering), (Method::DELETE, leaving)] {
+        // Somebody whose email changed leaves by the old one before entering by the new one.
+        for (method, members) in [(Method::DELETE, leaving), (Method::POST, entering)] {
             let rows = Rows::of(&members, self.send_profile && method == Method::POST);
             for position in rows.empty() {
                 let reason = "it has no identifier that Meta matches by".to_owned();
                 // Positions are those of this batch.
                 let _ = receipt.set(position, Outcome::Rejected { reason });
             }
-            unusable += self.upload(session, &list, method, rows).await?;
+            unusable += match &replacement {
+                Some(replacement) => self.replace(session, replacement, &rows).await?,
+                None => self.upload(session, &list, method, &rows).await?,
+            };
         }
         if unusable > 0 {
             receipt.notice(unusable, "Meta could not read the row");
         }
         Ok(receipt.into())
+    }
+
+    async fn begin_replacing(
+        &self,
+        _session: &Session,
+        remote: &Remote,
+        started: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        Ok(Replacement::begun(List::of(remote)?, started).into_remote())
+    }
+
+    async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
+        let last =
+            Replacement::of(remote).and_then(|one| Some((self.replacements.last(&one)?, one)));
+        let Some((last, replacement)) = last else {
+            let reason = "Meta replaces no audience by nobody".to_owned();
+            return Err(Fault::Misconfigured { reason });
+        };
+        let body = self.replacements.body(&replacement, &last, true);
+        self.send_rows(session, Method::POST, [&replacement.id, "usersreplace"], (&body, 1))
+            .await?;
+        Ok(())
     }
 }
 
@@ -303,20 +337,43 @@ impl Audiences {
         session: &Session,
         list: &List,
         method: Method,
-        rows: Rows,
+        rows: &Rows,
     ) -> Result<u64, Fault> {
         if rows.len() == 0 {
             return Ok(0);
         }
         let body = json!({"payload": {"schema": rows.schema(), "data": rows.data()}});
-        let request = self.graph.write(method, &[&list.id, "users"], &body);
+        self.send_rows(session, method, [&list.id, "users"], (&body, rows.len())).await
+    }
+
+    /// The same within a replacement, to which only members who enter belong.
+    async fn replace(
+        &self,
+        session: &Session,
+        replacement: &Replacement,
+        rows: &Rows,
+    ) -> Result<u64, Fault> {
+        let Some(last) = rows.last() else { return Ok(0) };
+        let payload = json!({"schema": rows.schema(), "data": rows.data()});
+        let body = self.replacements.body(replacement, &payload, false);
+        let path = [replacement.id.as_str(), "usersreplace"];
+        let unusable = self.send_rows(session, Method::POST, path, (&body, rows.len())).await?;
+        self.replacements.sent(replacement, last);
+        Ok(unusable)
+    }
+
+    async fn send_rows(
+        &self,
+        session: &Session,
+        method: Method,
+        path: [&str; 2],
+        (body, rows): (&Json, usize),
+    ) -> Result<u64, Fault> {
+        let request = self.graph.write(method, &path, body);
         let uploaded: Uploaded = session.send(request).await?.json()?;
-        if uploaded.num_received != rows.len() {
-            let reason = format!(
-                "Meta received {} rows of the {} that were sent",
-                uploaded.num_received,
-                rows.len()
-            );
+        if uploaded.num_received != rows {
+            let received = uploaded.num_received;
+            let reason = format!("Meta received {received} rows of the {rows} that were sent");
             return Err(Fault::Protocol { reason });
         }
         Ok(uploaded.num_invalid_entries)

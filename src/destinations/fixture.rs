@@ -259,6 +259,15 @@ impl Configured {
         message(shape, FixtureRow { identifiers, profile, ..self.row(user, change, Vec::new()) })
     }
 
+    /// Somebody who enters, told as an event, whose profile has these columns and no others.
+    pub fn event_of(&self, user: User, profile: &[(&str, &str)]) -> Message {
+        let shape = Shape { kind: ModelKind::Audience, ..self.shape(Call::Track, &[]) };
+        let of = |name: &&str| profile.iter().find(|(other, _)| other == name);
+        let text = |name: &&'static str| of(name).map(|(_, text)| (*text).to_owned());
+        let profile = self.profile().iter().map(text).collect();
+        message(shape, FixtureRow { profile, ..self.row(user, Change::Entered, Vec::new()) })
+    }
+
     /// Traits of one user or, as `group`, account.
     pub fn message(
         &self,
@@ -350,6 +359,7 @@ impl User {
             "phone" => format!("+43 660 {:07}", self.id.len() * 12_345),
             "country" => "AT".into(),
             "company" => "Acme".into(),
+            "mobile_device_id" => "EA7583CD-A667-48BC-B806-42ECB2B48606".into(),
             _ => return None,
         })
     }

@@ -6,6 +6,7 @@
 //! who leave becomes two requests, which share one job.
 
 mod key;
+mod lists;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -14,13 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use super::address::below;
 use super::google_api::{
     Access, CLIENT_ID, CLIENT_SECRET, Credentials, PRIVATE_KEY, REFRESH_TOKEN, SERVICE_ACCOUNT,
-    answered, below, names,
+    answered,
 };
 use super::membership::{self, COUNTRY, List, Member, Parted};
 use super::reader::duration;
@@ -32,6 +35,7 @@ use super::{
 use crate::delivery::{Request, Session};
 use crate::finding::Finding;
 use key::{FIELDS, Key, PROFILE};
+use lists::{Page, is_id};
 #[cfg(test)]
 pub(super) use tests::server;
 
@@ -49,10 +53,9 @@ pub static SPEC: Spec = Spec {
     receipts: Receipts::Counts,
     forgets: Some(LONGEST_LIFE),
     min_members: Some(100),
-    quotas: &[
-        Quota { limit: 300, per: Duration::from_mins(1) },
-        Quota { limit: 100_000, per: Duration::from_hours(24) },
-    ],
+    quotas: &[Quota { limit: 300, per: Duration::from_mins(1) }],
+    daily: Some(100_000),
+    replaces: true,
     batch: BatchLimits { rows: 10_000, max_rows: 10_000, bytes: 20_000_000, row_bytes: 100_000 },
     concurrency: 4,
     idempotency: Idempotency::Natural,
@@ -74,6 +77,7 @@ terms_accepted = true
         "What is sent is applied later: after `poll_after` the job is asked after, until the time of `retry` is over, then by the next run; until then the sync is left out of runs.",
         "A request that failed as a whole is sent again by the next run where Google gives no reason that lies in the records.",
         "Google does not order requests among each other; those who leave are sent first, and nobody leaves by an identifier that another member still has.",
+        "`--replace` adds everybody and then has Google remove all who were added before it began (less five minutes, as clocks differ); it does that only once the jobs are done, else the next run removes who is left, one by one.",
         "Members are forgotten after `membership_days` (540 at most) and are added again before half of that time, spread over runs.",
         "`consent` says what people agreed to and has no default; without consent Google counts people of the EEA, the United Kingdom and Switzerland as errors.",
         "Postal addresses are sent only with `send_address = true`; they are absent when a member is removed, so that somebody whom only the address matched stays until forgotten.",
@@ -244,32 +248,19 @@ fn account(reader: &Reader<'_>, option: &str, text: &str) -> Result<String, Vec<
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct UserList {
-    id: String,
-    #[serde(default)]
-    display_name: String,
-    #[serde(default)]
-    ingested_user_list_info: Ingested,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Ingested {
-    upload_key_types: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Page {
-    user_lists: Vec<UserList>,
-    next_page_token: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Accepted {
     request_id: String,
 }
+
+/// A list whose members are removed who were added before then and not again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Replaced {
+    id: String,
+    before: String,
+}
+
+/// Ours may be ahead of Google's by less than this.
+const CLOCKS_DIFFER: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
 /// What is kept of a job: the ids of its requests, and who of the batch was in the first one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -318,6 +309,30 @@ impl Destination for CustomerMatch {
         Ok(Delivery::Submitted(Job { handle, poll_after: self.poll_after }))
     }
 
+    async fn begin_replacing(
+        &self,
+        _session: &Session,
+        remote: &Remote,
+        started: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        let id = List::of(remote)?.id;
+        let before = started - CLOCKS_DIFFER;
+        Ok(Remote(json!(Replaced {
+            id,
+            before: before.to_rfc3339_opts(SecondsFormat::Secs, true)
+        })))
+    }
+
+    async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
+        let Replaced { id, before } =
+            Replaced::deserialize(&remote.0).map_err(|error| Fault::Protocol {
+                reason: format!("what was kept of the replacement cannot be read: {error}"),
+            })?;
+        let destinations = self.destinations(&List { id });
+        let body = json!({"destinations": destinations, "removeAsOfTime": before});
+        self.submit(session, "removeAll", Some(body)).await.map(|_| ())
+    }
+
     async fn settle(&self, session: &Session, job: &Job, rows: usize) -> Result<Settlement, Fault> {
         let submitted = Submitted::deserialize(&job.handle).map_err(|error| Fault::Protocol {
             reason: format!("what was kept of the job cannot be read: {error}"),
@@ -344,92 +359,6 @@ impl CustomerMatch {
             Some(login) => request
                 .header("login-account", &format!("accountTypes/GOOGLE_ADS/accounts/{login}")),
             None => request,
-        }
-    }
-
-    fn lists(&self, query: &[(&str, &str)]) -> Request {
-        let mut url = self.lists_at(&[]);
-        url.query_pairs_mut().extend_pairs(query);
-        self.request(Method::GET, url)
-    }
-
-    fn lists_at(&self, more: &[&str]) -> url::Url {
-        let path = ["v1", "accountTypes", "GOOGLE_ADS", "accounts", &self.customer, "userLists"];
-        below(&self.access.base, &[&path, more].concat())
-    }
-
-    /// The list of that id, which the project names.
-    async fn existing(&self, session: &Session, id: &str) -> Result<Remote, Fault> {
-        let request = self.request(Method::GET, self.lists_at(&[id]));
-        let list: UserList = match session.send(request).await {
-            Ok(response) => response.json()?,
-            Err(Fault::Misconfigured { reason } | Fault::Rejected { reason }) => {
-                return Err(membership::unknown(id, &reason));
-            }
-            Err(other) => return Err(other),
-        };
-        self.fitting(list).map(List::into_remote)
-    }
-
-    async fn find(&self, session: &Session, name: &str) -> Result<Option<List>, Fault> {
-        let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-        let filter = format!("display_name = \"{quoted}\"");
-        let mut lists: Vec<UserList> = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let mut query = vec![("filter", filter.as_str()), ("pageSize", "1000")];
-            query.extend(token.as_deref().map(|token| ("pageToken", token)));
-            let page: Page = session.send(self.lists(&query)).await?.json()?;
-            lists.extend(page.user_lists);
-            let next = page.next_page_token.filter(|next| !next.is_empty());
-            if next.is_none() || next == token {
-                break;
-            }
-            token = next;
-        }
-        let pairs = lists.iter().map(|list| (&*list.id, &*list.display_name));
-        let Some(found) = membership::named(pairs, name)? else { return Ok(None) };
-        match lists.into_iter().find(|list| list.id == found.id) {
-            Some(list) => self.fitting(list).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// A list of this destination's kind.
-    fn fitting(&self, list: UserList) -> Result<List, Fault> {
-        let types = &list.ingested_user_list_info.upload_key_types;
-        if types.iter().any(|word| word == self.key.upload_type()) {
-            return Ok(List { id: list.id });
-        }
-        let fact = format!("it does not take members by `{}`", self.key.upload_type());
-        Err(membership::unknown(&list.id, &fact))
-    }
-
-    async fn create(&self, session: &Session, name: &str) -> Result<Remote, Fault> {
-        let body = json!({
-            "displayName": name,
-            "membershipDuration": format!("{}s", self.life.as_secs()),
-            "ingestedUserListInfo": self.key.list_info(self.app_id.as_deref())?,
-        });
-        let request = self.request(Method::POST, self.lists_at(&[]));
-        // A name that is taken meanwhile is looked up once more.
-        let request =
-            request.repeatable(false).json_body(body.to_string().into()).reading(|response| {
-                match names(response, "DISPLAY_NAME_ALREADY_USED") {
-                    true => Ok(()),
-                    false => answered(response),
-                }
-            });
-        let response = session.send(request).await?;
-        if !names(&response, "DISPLAY_NAME_ALREADY_USED") {
-            let list: UserList = response.json()?;
-            return Ok(List { id: list.id }.into_remote());
-        }
-        match self.find(session, name).await? {
-            Some(list) => Ok(list.into_remote()),
-            None => Err(Fault::Misconfigured {
-                reason: format!("the name `{name}` is taken by a list that cannot be seen"),
-            }),
         }
     }
 
@@ -510,9 +439,4 @@ impl Consent {
         let said: serde_json::Map<String, Json> = said.collect();
         (!said.is_empty()).then_some(Json::Object(said))
     }
-}
-
-/// Ids of lists are numbers, which no name of a list is by accident.
-fn is_id(text: &str) -> bool {
-    text.len() >= 6 && text.bytes().all(|byte| byte.is_ascii_digit())
 }

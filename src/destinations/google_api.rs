@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use url::Url;
 
+use super::address::{below, of_api};
 use super::oauth::{Assertion, Encoding, Flow, OAuth};
 use super::{Common, Fault, OptionDoc, Reader, Secret};
 use crate::delivery::{Grant, Response, standard};
@@ -59,13 +60,10 @@ impl Credentials {
         (address, scope): (&str, &str),
     ) -> Result<Access, Vec<Finding>> {
         let refuse = |option: &str, fact: String| vec![reader.refuse(option, &fact)];
-        let parsed = |address: &str| {
-            Url::parse(address)
-                .map_err(|error| refuse("base_url", format!("has no usable default: {error}")))
-        };
-        let (base, url) = match &common.base_url {
-            Some(base) => (base.clone(), below(base, &["token"])),
-            None => (parsed(address)?, parsed(TOKENS)?),
+        let base = of_api(reader, common, address)?;
+        let url = match &common.base_url {
+            Some(base) => below(base, &["token"]),
+            None => of_api(reader, common, TOKENS)?,
         };
         let secrets = [&self.client_secret, &self.refresh_token, &self.private_key];
         let secrets = secrets.into_iter().flatten().cloned().collect();
@@ -98,15 +96,6 @@ impl Credentials {
             )),
         }
     }
-}
-
-/// An address below another one, whose own path stays in front.
-pub(super) fn below(base: &Url, path: &[&str]) -> Url {
-    let mut url = base.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(path);
-    }
-    url
 }
 
 #[derive(Debug, Deserialize)]

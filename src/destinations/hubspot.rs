@@ -7,7 +7,6 @@
 
 mod events;
 mod properties;
-mod replies;
 #[cfg(test)]
 mod tests;
 mod writes;
@@ -20,15 +19,16 @@ use http::Method;
 use serde::Deserialize;
 
 use self::properties::{Kind, Wanted, property_name};
-use self::replies::Sent;
 use self::writes::Write;
+use super::hubspot_api::replies::{self, Sent};
 use super::hubspot_api::{
-    ACCESS_TOKEN, API_VERSION, Api, CLIENT_ID, CLIENT_SECRET, Credentials, REFRESH_TOKEN,
+    ACCESS_TOKEN, API_VERSION, Api, BATCH, CLIENT_ID, CLIENT_SECRET, Credentials, QUOTAS,
+    REFRESH_TOKEN,
 };
 use super::portions::{Portion, Portions, Room, Verdict};
 use super::{
-    Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
-    Idempotency, Maturity, OptionDoc, Quota, Reader, Receipt, Remote, Secret, Spec, Target,
+    Batch, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS, Idempotency,
+    Maturity, OptionDoc, Reader, Receipt, Remote, Secret, Spec, Target,
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
@@ -47,8 +47,8 @@ pub static SPEC: Spec = Spec {
     calls: &[Call::Identify, Call::Track, Call::Group],
     grain: Grain::Email,
     identifiers: "email; or the user id in a property of unique values; accounts by such a property of companies",
-    quotas: &[Quota::per_second(10), Quota { limit: 100, per: std::time::Duration::from_secs(10) }],
-    batch: BatchLimits { rows: 100, max_rows: 100, bytes: BYTES, row_bytes: BYTES },
+    quotas: QUOTAS,
+    batch: BATCH,
     idempotency: Idempotency::Natural,
     maturity: Maturity::Beta,
     example: r#"[destinations.hubspot]
@@ -70,14 +70,12 @@ event_prefix = "pe1234567_"
         "HubSpot takes a batch of events as a whole and names no refused ones; an event is dropped when its id was seen within a year.",
         "New contacts are not marketing contacts unless the account makes them so; Muster never sets it.",
         "Plans allow 100 or 190 requests in ten seconds and a number per day; when the day's are used up, nothing more is sent in that run.",
+        "Other destinations of the same account count against the same limits: where they run together, lower the `rate_limit` of each.",
         "How large a request may be is uncertain; requests are kept below 3 MB.",
-        "The needed scopes are `crm.objects.contacts.read` and `.write`, `crm.objects.companies.write` for accounts, and `crm.schemas.contacts.write` (`.companies.write`) to create properties.",
+        "The needed scopes are `crm.objects.contacts.read` and `.write`, `crm.objects.companies.write` for accounts, `crm.schemas.contacts.write` (`.companies.write`) to create properties, and `analytics.behavioral_events.send` for events.",
     ],
     ..Spec::EVENT
 };
-
-/// Nothing is documented; what surrounds the inputs is small.
-const BYTES: usize = 3_000_000;
 
 const OPTIONS: &[OptionDoc] = &[
     ACCESS_TOKEN,
@@ -257,7 +255,7 @@ impl HubSpot {
     }
 
     async fn tell(&self, session: &Session, batch: &Batch) -> Result<Receipt, Fault> {
-        let room = Room { pieces: events::MOST, bytes: BYTES, piece_bytes: BYTES };
+        let room = Room { pieces: events::MOST, bytes: BATCH.bytes, piece_bytes: BATCH.bytes };
         let prefix = self.event_prefix.as_deref();
         let mut portions = Portions::of(batch, room, |message| {
             events::occurrences(message, prefix.ok_or("there is no `event_prefix`")?)

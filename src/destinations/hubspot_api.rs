@@ -5,25 +5,34 @@
 //! as long as that kind of limit lasts; a property that is not there is a matter of the sync, not of
 //! the row that happened to name it.
 
+pub(super) mod replies;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use url::Url;
 
 use super::oauth::{Encoding, Flow, OAuth};
-use super::{Common, Fault, OptionDoc, Reader, Secret};
+use super::{BatchLimits, Common, Fault, OptionDoc, Quota, Reader, Secret};
 use crate::delivery::{Grant, Request, Response, Session, standard};
 use crate::finding::Finding;
 
 /// The version that requests and replies are checked against.
 const VERSION: &str = "v3";
+const NOT_FOUND: &str = "OBJECT_NOT_FOUND";
 /// Until HubSpot counts anew, at midnight of the account, whose time zone nobody tells us.
 const DAILY: Duration = Duration::from_hours(1);
+
+/// What every plan grants.
+pub(super) const QUOTAS: &[Quota] =
+    &[Quota::per_second(10), Quota { limit: 100, per: Duration::from_secs(10) }];
+/// Of one request. Bytes are not documented; what surrounds the inputs is small.
+pub(super) const BATCH: BatchLimits =
+    BatchLimits { rows: 100, max_rows: 100, bytes: 3_000_000, row_bytes: 3_000_000 };
 
 pub(super) const ACCESS_TOKEN: OptionDoc =
     OptionDoc::optional("access_token", "access token of a private app; or give `refresh_token`");
@@ -180,18 +189,18 @@ impl Api {
         }
         let mut request = self.get("objects", &["contacts"]);
         request.url.query_pairs_mut().append_pair("limit", "1");
-        object::<Page>(&session.send(request).await?).map(|_| ())
+        session.send(request).await?.object::<Page>().map(|_| ())
     }
 
-    /// HubSpot's ids of the contacts with these emails, whichever of a contact's addresses they are.
-    /// Nobody is created. In a rehearsal, nobody is found.
+    /// The contacts with these emails, whichever of a contact's addresses they are. Nobody is created.
+    /// In a rehearsal, nobody is found.
     pub(super) async fn contacts_by_email(
         &self,
         session: &Session,
         emails: &[&str],
-    ) -> Result<HashMap<String, String>, Fault> {
+    ) -> Result<Found, Fault> {
         if emails.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Found::default());
         }
         let inputs: Vec<Json> = emails.iter().map(|email| json!({"id": email})).collect();
         let body = json!({
@@ -203,19 +212,22 @@ impl Api {
         let path: &[&str] = &["contacts", "batch", "read"];
         let request = self.write(Method::POST, ("objects", path), &body)?;
         match session.send(request).await {
-            Ok(response) => Ok(object::<Found>(&response)?.by_email()),
-            Err(Fault::Rehearsed) => Ok(HashMap::new()),
+            Ok(response) => response.object(),
+            Err(Fault::Rehearsed) => Ok(Found::default()),
             Err(fault) => Err(fault),
         }
     }
 }
 
-#[derive(Deserialize)]
-struct Found {
+/// Contacts as far as they matter here.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Found {
     results: Vec<Contact>,
+    #[serde(default)]
+    errors: Vec<Complaint>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Contact {
     id: String,
     #[serde(default)]
@@ -223,9 +235,10 @@ struct Contact {
 }
 
 impl Found {
-    fn by_email(self) -> HashMap<String, String> {
+    /// Their ids by each of their addresses, in lower case.
+    pub(super) fn by_email(&self) -> HashMap<String, String> {
         let mut ids = HashMap::new();
-        for Contact { id, properties } in self.results {
+        for Contact { id, properties } in &self.results {
             let addresses = ["email", "hs_additional_emails"]
                 .into_iter()
                 .filter_map(|name| properties.get(name)?.as_str())
@@ -235,6 +248,12 @@ impl Found {
             }
         }
         ids
+    }
+
+    /// Whether the reply says that there is nobody behind some of the emails. HubSpot has been seen to
+    /// answer with success and nothing at all, which says nothing of anybody.
+    pub(super) fn tells_who_is_missing(&self) -> bool {
+        self.errors.iter().any(Complaint::is_absence)
     }
 }
 
@@ -268,22 +287,19 @@ impl Complaint {
         told.filter(|id| self.category == "CONFLICT" && !id.is_empty())
     }
 
+    /// Whether it is about a record that is not there.
+    pub(super) fn is_absence(&self) -> bool {
+        self.category == NOT_FOUND
+    }
+
     pub(super) fn lacks_property(&self) -> bool {
         self.message.contains("PROPERTY_DOESNT_EXIST")
     }
 }
 
-/// The body as a JSON object; a list is never taken for one.
-pub(super) fn object<T: DeserializeOwned>(response: &Response) -> Result<T, Fault> {
-    let object: Map<String, Json> = response.json()?;
-    T::deserialize(Json::Object(object)).map_err(|error| Fault::Protocol {
-        reason: format!("HTTP {} with a body that lacks something: {error}", response.status),
-    })
-}
-
 /// The refusal of a request as a whole, where the body is one.
 pub(super) fn complaint(response: &Response) -> Complaint {
-    object(response).unwrap_or_default()
+    response.object().unwrap_or_default()
 }
 
 /// Reads a reply about the request as a whole.
@@ -294,7 +310,7 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
         reason: reason(),
     };
     match response.status {
-        200 | 201 | 207 => object::<Map<String, Json>>(response).map(|_| ()),
+        200 | 201 | 207 => response.object::<Map<String, Json>>().map(|_| ()),
         202..=299 => Err(Fault::Protocol { reason: reason() }),
         400 if complaint(response).lacks_property() => {
             Err(Fault::Misconfigured { reason: reason() })
@@ -314,6 +330,14 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
     }
 }
 
+/// Reads a reply about one thing, in which that there is none is an answer.
+pub(super) fn about_one(response: &Response) -> Result<(), Fault> {
+    match response.status {
+        404 if !complaint(response).message.is_empty() => Ok(()),
+        _ => answered(response),
+    }
+}
+
 /// Which limit was reached.
 fn policy(response: &Response) -> Option<String> {
     #[derive(Deserialize)]
@@ -321,7 +345,7 @@ fn policy(response: &Response) -> Option<String> {
     struct Limit {
         policy_name: String,
     }
-    object::<Limit>(response).ok().map(|limit| limit.policy_name)
+    response.object::<Limit>().ok().map(|limit| limit.policy_name)
 }
 
 /// A short pause where nothing remains of the rolling window: it frees up bit by bit.

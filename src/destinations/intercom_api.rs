@@ -49,12 +49,27 @@ pub(super) struct Api {
 pub(super) struct Contact {
     pub id: String,
     pub external_id: Option<String>,
+    pub email: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Found {
     data: Vec<Contact>,
+    pages: Option<Pages>,
 }
+
+#[derive(Deserialize)]
+struct Pages {
+    next: Option<NextPage>,
+}
+
+#[derive(Deserialize)]
+struct NextPage {
+    starting_after: Option<String>,
+}
+
+/// Pages of 150 contacts each that are read of one search at most.
+const MOST_PAGES: usize = 20;
 
 #[derive(Deserialize)]
 struct Errors {
@@ -95,6 +110,10 @@ impl Api {
 
     pub fn get(&self, path: &[&str]) -> Request {
         self.request(Method::GET, path)
+    }
+
+    pub fn delete(&self, path: &[&str]) -> Request {
+        self.request(Method::DELETE, path)
     }
 
     /// A request that carries a body.
@@ -149,6 +168,28 @@ impl Api {
         let request = self.write(Method::POST, &["contacts", "search"], &query)?;
         let mut found: Found = session.send(request).await?.json()?;
         Ok(if found.data.len() == 1 { found.data.pop() } else { None })
+    }
+
+    /// Every contact whose field has one of these values.
+    pub async fn contacts_among(
+        &self,
+        session: &Session,
+        field: &str,
+        values: &[&str],
+    ) -> Result<Vec<Contact>, Fault> {
+        let mut all = Vec::new();
+        let mut pagination = json!({"per_page": 150});
+        for _ in 0..MOST_PAGES {
+            let query = json!({"field": field, "operator": "IN", "value": values});
+            let body = json!({"query": query, "pagination": pagination});
+            let request = self.write(Method::POST, &["contacts", "search"], &body)?;
+            let found: Found = session.send(request).await?.json()?;
+            all.extend(found.data);
+            let next = found.pages.and_then(|pages| pages.next);
+            let Some(cursor) = next.and_then(|next| next.starting_after) else { return Ok(all) };
+            pagination = json!({"per_page": 150, "starting_after": cursor});
+        }
+        Err(Fault::Protocol { reason: "a search for contacts does not come to an end".into() })
     }
 
     /// The contact of that id, if it is still there.

@@ -6,14 +6,14 @@
 //!
 //! What it never does: it touches no subscription, neither to lists nor to channels.
 
+mod objects;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::ser::{SerializeMap, Serializer};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use super::attributes::{attributes, email_beside_attributes, written};
@@ -26,8 +26,9 @@ use super::{
 };
 use crate::delivery::{Request, Session};
 use crate::finding::Finding;
-use crate::message::{Event, Message};
+use crate::message::Message;
 use crate::record::{Call, Value};
+use objects::{DataFields, Occurrence, User, objection};
 #[cfg(test)]
 pub(super) use tests::server;
 
@@ -299,35 +300,6 @@ impl Iterable {
     }
 }
 
-/// Fields by which Iterable itself keeps track of people and of what they have agreed to.
-const RESERVED: &[&str] = &[
-    "email",
-    "userId",
-    "itblUserId",
-    "itblInternal",
-    "signupDate",
-    "signupSource",
-    "profileUpdatedAt",
-    "emailListIds",
-    "unsubscribedChannelIds",
-    "unsubscribedMessageTypeIds",
-    "subscribedMessageTypeIds",
-    "devices",
-];
-
-/// Why a name cannot be written to.
-fn objection(call: Call, name: &str) -> Option<String> {
-    let reason = if call != Call::Track && RESERVED.contains(&name) {
-        "belongs to Iterable itself: give the column another alias"
-    } else if name.contains('.') || name.starts_with('_') || name.trim() != name {
-        "has a dot, a leading underscore or a space at either end, of which it is uncertain what \
-         Iterable makes: give the column another alias"
-    } else {
-        return None;
-    };
-    Some(format!("the field `{name}` {reason}"))
-}
-
 fn missing(field: &Field) -> Fault {
     let Field { name, kind } = field;
     let wanted = match kind {
@@ -344,69 +316,4 @@ fn missing(field: &Field) -> Fault {
              `create_fields = true`"
         ),
     }
-}
-
-/// One object of `users`.
-struct User<'a> {
-    identity: (&'static str, &'a str),
-    prefer: Option<bool>,
-    data: DataFields<'a>,
-}
-
-impl Serialize for User<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { identity: (kind, id), prefer, data } = self;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(kind, id)?;
-        if let Some(prefer) = prefer {
-            map.serialize_entry("preferUserId", prefer)?;
-        }
-        map.serialize_entry("dataFields", data)?;
-        map.end()
-    }
-}
-
-/// One object of `events`.
-struct Occurrence<'a> {
-    identity: (&'static str, &'a str),
-    /// In seconds since 1970.
-    created_at: i64,
-    creating: bool,
-    event: Event<'a>,
-}
-
-impl Serialize for Occurrence<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { identity: (kind, id), created_at, creating, event } = self;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(kind, id)?;
-        map.serialize_entry("eventName", event.name)?;
-        map.serialize_entry("id", &event.id.to_string())?;
-        map.serialize_entry("createdAt", created_at)?;
-        map.serialize_entry("createNewFields", creating)?;
-        map.serialize_entry("dataFields", &DataFields(event.properties.clone()))?;
-        map.end()
-    }
-}
-
-/// Values by field, in Iterable's own notation of time.
-struct DataFields<'a>(Vec<(&'a str, Value<'a>)>);
-
-impl Serialize for DataFields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            match value {
-                Value::Timestamp(micros) => map.serialize_entry(name, &moment(*micros))?,
-                other => map.serialize_entry(name, other)?,
-            }
-        }
-        map.end()
-    }
-}
-
-/// `yyyy-MM-dd HH:mm:ss +00:00`; `None`, which is `null`, where no calendar reaches.
-fn moment(micros: i64) -> Option<String> {
-    let at = chrono::DateTime::from_timestamp_micros(micros)?;
-    Some(at.format("%Y-%m-%d %H:%M:%S +00:00").to_string())
 }

@@ -57,6 +57,8 @@ pub(super) struct Row<'a> {
 pub(super) struct Refusal {
     pub rows: Vec<usize>,
     pub reason: String,
+    /// That they are not there, or not any more.
+    pub is_absence: bool,
 }
 
 /// What a reply says of the rows of its request.
@@ -182,7 +184,8 @@ pub(super) fn read(response: &Response, rows: &[Row<'_>]) -> Result<Reading, Fau
         return Err(Fault::Rejected { reason });
     }
     refusals.extend(reply.filtered_out_fields.into_iter().filter_map(|name| dropped(&name, rows)));
-    Ok(Reading { refusals, unaccounted: rows.len() as u64 - counted })
+    let known = counted.max(taken.saturating_add(named));
+    Ok(Reading { refusals, unaccounted: (rows.len() as u64).saturating_sub(known) })
 }
 
 impl Reply {
@@ -217,7 +220,8 @@ fn refusal(list: &str, name: &str, rows: &[Row<'_>]) -> Result<Refusal, Fault> {
         let reason = format!("Iterable names a row in `{list}` that was not sent");
         return Err(Fault::Protocol { reason });
     }
-    Ok(Refusal { rows, reason: meaning(list) })
+    let is_absence = list.starts_with("notFound") || list.starts_with("forgotten");
+    Ok(Refusal { rows, reason: meaning(list), is_absence })
 }
 
 /// A field that Iterable left out, and the rows that held it; nested ones are named by their path.
@@ -232,7 +236,7 @@ fn dropped(name: &str, rows: &[Row<'_>]) -> Option<Refusal> {
     let reason = format!(
         "Iterable leaves out the field `{path}`, which the project does not know: create it there"
     );
-    (!rows.is_empty()).then(|| Refusal { rows, reason })
+    (!rows.is_empty()).then_some(Refusal { rows, reason, is_absence: false })
 }
 
 fn positions(rows: &[Row<'_>], is_meant: impl Fn(&Row<'_>) -> bool) -> Vec<usize> {
@@ -369,6 +373,9 @@ mod tests {
         };
         assert_eq!(unaccounted(3, 0), Ok(0));
         assert_eq!(unaccounted(2, 0), Ok(1));
+        // Whoever is named without being counted is accounted for.
+        let body = json!({"successCount": 2, "failCount": 0, "disallowedEventNames": ["Bought"]});
+        assert_eq!(read(&reply(&body), &ROWS).unwrap().unaccounted, 0);
         assert!(matches!(unaccounted(0, 0), Err(Fault::Protocol { .. })));
         assert!(matches!(unaccounted(4, 0), Err(Fault::Protocol { .. })));
         assert!(matches!(unaccounted(2, 1), Err(Fault::Rejected { .. })));

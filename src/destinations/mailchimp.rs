@@ -17,7 +17,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::mailchimp_api::{
-    API_KEY, AUDIENCE_ID, Audience, CONNECTIONS, SERVER, answered, contact_id,
+    API_KEY, AUDIENCE_ID, Audience, CONNECTIONS, SERVER, answered, contact_id, is_problem,
 };
 use super::{
     Batch, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS, Idempotency,
@@ -140,13 +140,12 @@ impl Destination for Mailchimp {
     }
 
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
-        let opened = match target.call {
+        let opened = if target.call == Call::Track {
             // Else a missing audience could not be told from a missing contact.
-            Call::Track => self.audience.exists(session).await,
-            _ => {
-                let wanted = target.fields.iter().map(|field| (self.tags.of(&field.name), field));
-                fields::ensure(&self.audience, session, wanted.collect(), self.create_fields).await
-            }
+            self.audience.exists(session).await
+        } else {
+            let wanted = target.fields.iter().map(|field| (self.tags.of(&field.name), field));
+            fields::ensure(&self.audience, session, wanted.collect(), self.create_fields).await
         };
         match opened {
             // What follows does not depend on the answer.
@@ -286,16 +285,6 @@ fn recorded(response: &Response) -> Result<(), Fault> {
         Err(Fault::Misconfigured { .. }) if is_problem(response, 404) => Ok(()),
         other => other,
     }
-}
-
-/// Whether Mailchimp itself says so, and not somebody on the way.
-fn is_problem(response: &Response, status: u16) -> bool {
-    #[derive(Deserialize)]
-    struct Problem {
-        status: u16,
-    }
-    response.status == status
-        && response.json::<Problem>().is_ok_and(|problem| problem.status == status)
 }
 
 fn rejected(reason: String) -> Outcome {

@@ -133,6 +133,16 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
     }
 }
 
+/// Whether Mailchimp itself says so, and not somebody on the way.
+pub(super) fn is_problem(response: &Response, status: u16) -> bool {
+    #[derive(Deserialize)]
+    struct Described {
+        status: u16,
+    }
+    response.status == status
+        && response.json::<Described>().is_ok_and(|problem| problem.status == status)
+}
+
 /// A word such as `us20`; it becomes part of an address.
 fn is_data_centre(word: &str) -> bool {
     let number = word.trim_start_matches(|letter: char| letter.is_ascii_lowercase());

@@ -175,10 +175,10 @@ impl Api {
         let text: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
         let mut found = Vec::new();
         for page in 1..=MOST_PAGES {
-            let mut query = format!("$search={text}");
-            if page > 1 {
-                query.push_str(&format!("&$page={page}"));
-            }
+            let query = match page {
+                1 => format!("$search={text}"),
+                page => format!("$search={text}&$page={page}"),
+            };
             let request = self.get(&["data", "v1", "customobjects"], &query);
             let Page { count, items } = session.send(request).await?.json()?;
             let is_last = items.is_empty();

@@ -42,6 +42,7 @@ pub static SPEC: Spec = Spec {
     identifiers: "email of a person; account id as externalCompanyId of a company",
     profile: &["first_name", "last_name"],
     quotas: QUOTAS,
+    daily: Some(DAILY),
     batch: BatchLimits { rows: 300, max_rows: 300, bytes: BYTES, row_bytes: BYTES },
     concurrency: 5,
     maturity: Maturity::Beta,
@@ -70,6 +71,9 @@ client_secret = "${MARKETO_CLIENT_SECRET}"
 /// The limit is 100 in 20 seconds, for everybody together.
 pub(in crate::destinations) const QUOTAS: &[Quota] =
     &[Quota::per_second(5), Quota { limit: 98, per: std::time::Duration::from_secs(20) }];
+
+/// Of a usual subscription.
+pub(super) const DAILY: u64 = 50_000;
 
 /// 1 MB, less what surrounds the records.
 const BYTES: usize = 980_000;
@@ -128,13 +132,11 @@ impl Marketo {
             let more = r#","action":"createOrUpdate","dedupeBy":"dedupeFields""#;
             return Ok(("companies.json", more.to_owned()));
         }
-        let mut more = r#","action":"createOrUpdate","lookupField":"email""#.to_owned();
-        if let Some(partition) = &self.partition {
-            let partition = serde_json::to_string(partition)
-                .map_err(|error| Fault::Misconfigured { reason: error.to_string() })?;
-            more.push_str(&format!(",\"partitionName\":{partition}"));
-        }
-        Ok(("leads.json", more))
+        let more = r#","action":"createOrUpdate","lookupField":"email""#;
+        let Some(partition) = &self.partition else { return Ok(("leads.json", more.to_owned())) };
+        let partition = serde_json::to_string(partition)
+            .map_err(|error| Fault::Misconfigured { reason: error.to_string() })?;
+        Ok(("leads.json", format!("{more},\"partitionName\":{partition}")))
     }
 
     fn written(&self, message: &Message) -> Result<Vec<Vec<u8>>, String> {

@@ -206,17 +206,15 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
 fn meaning(code: Option<u32>, reason: String) -> Fault {
     match code {
         Some(601..=603) => Fault::Denied { reason },
-        // No such address, or no such list.
-        Some(605 | 610 | 1013) => Fault::Misconfigured { reason },
+        // No such address, no such list; 1018: the instance mirrors the companies of a CRM.
+        Some(605 | 610 | 1013 | 1018) => Fault::Misconfigured { reason },
         Some(606) => Fault::Throttled { retry_after: Some(WINDOW), reason },
-        Some(607) => Fault::Throttled { retry_after: None, reason },
         Some(615) => Fault::Throttled { retry_after: Some(CROWDED), reason },
         Some(608 | 614 | 713 | 719) => Fault::Transient { reason },
         Some(500..=599 | 604 | 611) => Fault::Ambiguous { reason },
-        // The instance mirrors the companies of a CRM.
-        Some(1018) => Fault::Misconfigured { reason },
-        // Imports: too many are queued, or one into the same list is under way.
-        Some(1016 | 1019) => Fault::Throttled { retry_after: None, reason },
+        // The day's quota is used up; of imports, too many are queued or one into the same list is under
+        // way.
+        Some(607 | 1016 | 1019) => Fault::Throttled { retry_after: None, reason },
         Some(_) => Fault::Rejected { reason },
         None => Fault::Protocol { reason },
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use super::marketo::QUOTAS;
+use super::marketo::{DAILY, QUOTAS};
 use super::marketo_api::{Api, CLIENT_ID, CLIENT_SECRET, MUNCHKIN_ID};
 use super::membership::{self, List, Parted};
 use super::{
@@ -40,6 +40,7 @@ pub static SPEC: Spec = Spec {
     match_fields: &[EMAIL],
     receipts: Receipts::PerRow,
     quotas: QUOTAS,
+    daily: Some(DAILY),
     batch: BatchLimits { rows: 300, max_rows: 300, bytes: usize::MAX, row_bytes: usize::MAX },
     concurrency: 5,
     maturity: Maturity::Beta,

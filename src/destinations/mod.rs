@@ -14,6 +14,7 @@
 //! The implementor owes: position in batch = position in request; a [`Receipt`] that covers every
 //! message; never a success that the reply does not state; a [`Fault`] named by what must happen next.
 
+mod address;
 mod amplitude_api;
 mod attributes;
 mod batch;
@@ -40,6 +41,7 @@ mod portions;
 mod progress;
 mod raw;
 mod reader;
+mod renewal;
 mod responsys_api;
 mod salesforce_api;
 mod sendgrid_api;
@@ -77,12 +79,50 @@ use crate::record::{Call, Level};
 
 // One word per destination: its file, and the name under which it is configured.
 catalogue! {
-    amplitude, braze, customerio, eloqua, facebook_custom_audiences, file, google_ads_customer_match,
-    hubspot, intercom, iterable, kinesis, klaviyo, klaviyo_lists, mailchimp, marketo,
-    marketo_static_lists, pardot, resci,
-    responsys, responsys_batch, rudderstack, salesforce, salesforce_marketing_cloud,
-    salesforce_marketing_cloud_lists, segment, sendgrid,
-    sendgrid_lists, webhook, zendesk
+    amplitude,
+    amplitude_cohorts,
+    braze,
+    braze_cohorts,
+    customerio,
+    customerio_segments,
+    eloqua,
+    facebook_custom_audiences,
+    facebook_website,
+    file,
+    floodlight,
+    google_ads_customer_match,
+    hubspot,
+    hubspot_lists,
+    intercom,
+    intercom_tags,
+    iterable,
+    iterable_lists,
+    kinesis,
+    klaviyo,
+    klaviyo_lists,
+    linkedin_audiences,
+    mailchimp,
+    mailchimp_list,
+    marketo,
+    marketo_static_lists,
+    pardot,
+    pinterest_audiences,
+    resci,
+    responsys,
+    responsys_batch,
+    rudderstack,
+    s3_csv,
+    salesforce,
+    salesforce_campaigns,
+    salesforce_marketing_cloud,
+    salesforce_marketing_cloud_lists,
+    segment,
+    sendgrid,
+    sendgrid_lists,
+    snap_audiences,
+    tiktok_audiences,
+    webhook,
+    zendesk,
 }
 
 /// A configured destination, ready to be spoken to.

@@ -20,6 +20,8 @@ pub struct Common {
     pub base_url: Option<Url>,
     /// Requests per second; `None`: the catalogue's quotas.
     pub rate_limit: Option<f64>,
+    /// Requests in any 24 hours; `None`: the catalogue's limit, if there is one.
+    pub daily_limit: Option<u64>,
     /// Requests in flight at most.
     pub concurrency: Option<usize>,
     /// Messages per request.
@@ -55,6 +57,10 @@ pub struct OptionDoc {
 pub const HTTP_OPTIONS: &[OptionDoc] = &[
     OptionDoc::optional("base_url", "replaces the vendor's address, for proxies and tests"),
     OptionDoc::optional("rate_limit", "requests per second; default: the published limit"),
+    OptionDoc::optional(
+        "daily_limit",
+        "requests in any 24 hours, counted across runs; default: the published limit, if there is one",
+    ),
     OptionDoc::optional("concurrency", "requests in flight at most"),
     BATCH_SIZE,
     OptionDoc::optional("timeout", "longest wait for one reply; default \"30s\""),
@@ -125,6 +131,7 @@ impl Default for Common {
         Self {
             base_url: None,
             rate_limit: None,
+            daily_limit: None,
             concurrency: None,
             batch_size: None,
             timeout: Duration::from_secs(30),

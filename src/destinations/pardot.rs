@@ -46,6 +46,8 @@ pub static SPEC: Spec = Spec {
     identifiers: "email; where several prospects have it, the one that was updated last",
     profile: &["first_name", "last_name", "company"],
     quotas: &[Quota::per_second(2)],
+    // Of the smallest edition.
+    daily: Some(25_000),
     // The most that a business unit takes at the same time, from all programs together.
     concurrency: 5,
     idempotency: Idempotency::Natural,

@@ -35,6 +35,8 @@ struct Given {
     #[serde(deserialize_with = "rate")]
     rate_limit: Option<f64>,
     #[serde(deserialize_with = "count")]
+    daily_limit: Option<usize>,
+    #[serde(deserialize_with = "count")]
     concurrency: Option<usize>,
     #[serde(deserialize_with = "count")]
     batch_size: Option<usize>,
@@ -243,6 +245,7 @@ impl Given {
         Common {
             base_url: self.base_url,
             rate_limit: self.rate_limit,
+            daily_limit: self.daily_limit.map(|limit| limit as u64),
             concurrency: self.concurrency,
             batch_size: self.batch_size,
             timeout: self.timeout.unwrap_or(default.timeout),

@@ -178,13 +178,14 @@ impl Responsys {
 fn grouped(
     rows: impl Iterator<Item = (usize, (Vec<String>, Vec<String>))>,
 ) -> Vec<(Vec<usize>, Rows)> {
-    let mut groups: BTreeMap<Vec<String>, (Vec<usize>, Vec<Vec<String>>)> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<String>, Vec<(usize, Vec<String>)>> = BTreeMap::new();
     for (position, (columns, record)) in rows {
-        let (positions, records) = groups.entry(columns).or_default();
-        positions.push(position);
-        records.push(record);
+        groups.entry(columns).or_default().push((position, record));
     }
-    let group = |(columns, (positions, records))| (positions, Rows { columns, records });
+    let group = |(columns, rows): (_, Vec<_>)| {
+        let (positions, records) = rows.into_iter().unzip();
+        (positions, Rows { columns, records })
+    };
     groups.into_iter().map(group).collect()
 }
 

@@ -8,7 +8,6 @@
 
 mod bulk;
 mod fields;
-mod results;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +21,7 @@ use url::Url;
 use super::reader::address;
 use super::salesforce_api::{
     API_VERSION, CLIENT_ID, CLIENT_SECRET, LOGIN_URL, Login, Org, PRIVATE_KEY, REFRESH_TOKEN,
-    USERNAME,
+    USERNAME, outcomes,
 };
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, FieldKind, Grain,
@@ -50,6 +49,7 @@ pub static SPEC: Spec = Spec {
     required: &["last_name"],
     profile: &["first_name"],
     quotas: &[Quota::per_second(5)],
+    daily: Some(100_000),
     batch: BatchLimits {
         rows: MOST_AT_ONCE,
         max_rows: 10_000,
@@ -314,7 +314,12 @@ impl Salesforce {
         let body = Collection { all_or_none: false, records };
         let path = ["composite", "sobjects", object, key];
         let response = session.send(self.org.write(Method::PATCH, &path, &body)?).await?;
-        Ok(results::receipt(&response, batch)?.into())
+        let mut receipt = batch.delivered();
+        for (position, outcome) in outcomes(&response, batch.len(), &[])?.into_iter().enumerate() {
+            // There are as many outcomes as messages.
+            let _ = receipt.set(position, outcome);
+        }
+        Ok(receipt.into())
     }
 
     async fn as_job(&self, session: &Session, batch: &Batch) -> Result<Delivery, Fault> {

@@ -5,6 +5,8 @@
 //! how long one lasts; requests go to the instance that the token's reply names, and only if that is
 //! one of Salesforce's own hosts. A used-up allowance is a slow-down, though it comes as a 403.
 
+mod records;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +18,7 @@ use url::{Host, Url};
 use super::oauth::{Assertion, Encoding, Flow, OAuth};
 use super::{Fault, OptionDoc, Secret};
 use crate::delivery::{Grant, Request, Response, Token, granting, standard};
+pub(super) use records::{found, outcomes, quoted};
 
 pub(super) const LOGIN_URL: OptionDoc = OptionDoc::optional(
     "login_url",

@@ -38,6 +38,8 @@ pub struct Spec {
     pub profile: &'static [&'static str],
     /// Default quotas; the first one in requests per second can be overridden by `rate_limit`.
     pub quotas: &'static [Quota],
+    /// Requests in any 24 hours, counted across runs, unless `daily_limit` says otherwise.
+    pub daily: Option<u64>,
     /// Quotas of single endpoints beside these, by the name that requests give.
     pub endpoints: &'static [(&'static str, Quota)],
     pub batch: BatchLimits,
@@ -205,6 +207,7 @@ impl Spec {
         required: &[],
         profile: &[],
         quotas: &[],
+        daily: None,
         endpoints: &[],
         batch: BatchLimits { rows: 1, max_rows: 1, bytes: usize::MAX, row_bytes: usize::MAX },
         concurrency: 16,

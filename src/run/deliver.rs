@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 
 use super::prepare::{Prepared, target_of};
 use super::{Passage, Progress, Refused, Report, Request};
-use crate::delivery::{self, Control, Drained, Lane, Replacing, Resumption, Work};
+use crate::delivery::{self, Budget, Control, Drained, Keep, Lane, Replacing, Resumption, Work};
 use crate::destinations::{Configured, Notice, Remote, Target};
 use crate::engine::{Shape, displaced_rows, read_blocks};
 use crate::finding::Finding;
 use crate::outbox::Journal;
 use crate::record::Instant;
-use crate::state::{RunId, Settled, StateError};
+use crate::state::{self, RunId, Settled, StateError, Store};
 
 /// Settles what earlier, killed runs left behind: jobs are asked after, journals folded.
 pub(super) async fn recover(
@@ -42,7 +42,8 @@ pub(super) async fn recover(
                 jobs,
                 journal,
             };
-            let resumed = delivery::resume(resumption, control(request)).await;
+            let budget = budget(prepared, configured)?;
+            let resumed = delivery::resume(resumption, control(request, budget)).await;
             findings.extend(resumed.fault.map(|fault| trouble(&passage.sync.name, &fault)));
             findings.extend(resumed.notices.iter().map(|told| noticed(&passage.sync.name, told)));
         }
@@ -86,7 +87,22 @@ fn noticed(sync: &str, notice: &Notice) -> Finding {
     )
 }
 
-fn control(request: &Request) -> Control {
+/// What a destination may be asked per day, as far as it is not used yet.
+fn budget(
+    prepared: &Prepared<'_>,
+    configured: &Configured,
+) -> Result<Option<Arc<Budget>>, StateError> {
+    let Some(limit) = configured.common.daily_limit.or(configured.spec.daily) else {
+        return Ok(None);
+    };
+    let (store, name) = (Store::new(&prepared.lake.project().state), configured.name.clone());
+    let booked = state::booked(&store, &name)?;
+    let keep: Keep =
+        Box::new(move |booked| state::book(&store, &name, booked).map_err(std::io::Error::other));
+    Ok(Some(Arc::new(Budget::new(limit, booked, keep))))
+}
+
+fn control(request: &Request, budget: Option<Arc<Budget>>) -> Control {
     let progress = Arc::clone(&request.progress);
     Control {
         cancel: request.cancel.clone(),
@@ -100,6 +116,7 @@ fn control(request: &Request) -> Control {
         }),
         seed: request.seed,
         now: request.now.into(),
+        budget,
     }
 }
 
@@ -123,12 +140,14 @@ pub(super) async fn deliver(
             passage.sealed && passage.sync.destination == *name && passage.record.pending > 0
         });
         let mine: Vec<usize> = mine.map(|(index, _)| index).collect();
-        match work(prepared, configured, passages, &mine, report) {
-            Ok(Some(work)) => {
+        let work = work(prepared, configured, passages, &mine, report);
+        let budget = budget(prepared, configured).map_err(|error| error.finding());
+        match work.and_then(|work| Ok(work.zip(Some(budget?)))) {
+            Ok(Some((work, budget))) => {
                 let total = work.lanes.iter().map(|lane| lane.changes).sum();
                 let destination = name.clone();
                 (request.progress)(Progress::Delivering { destination, total });
-                let control = control(request);
+                let control = control(request, budget);
                 drains.spawn(async move { (mine, delivery::drain(work, control).await) });
             }
             Ok(None) => {}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use crate::destinations::{self, Configured, Field, FieldKind, Remote, Target};
+use crate::destinations::{self, Configured, Field, FieldKind, Grain, Remote, Target};
 use crate::engine::{Lake, Limits, Records};
 use crate::finding::Finding;
 use crate::plan::{self, Sync};
@@ -130,9 +130,17 @@ fn resolve(
     };
     let mut sync =
         plan::resolve(model, planned.level, entry, destination.spec, &destination.common)?;
-    sync.grain = destination.grain;
+    sync.grain = grain(&sync, destination.grain);
     sync.forgets = destination.forgets;
     Ok(Some(sync))
+}
+
+/// What a sync tells apart: accounts have no emails, whatever users are told apart by.
+fn grain(sync: &Sync, of_users: Grain) -> Grain {
+    match (sync.call, of_users) {
+        (Call::Group, Grain::Email) => Grain::Subject,
+        (_, grain) => grain,
+    }
 }
 
 /// `fields` that name neither a column of the model nor one of `profiles`.

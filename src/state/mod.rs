@@ -4,6 +4,7 @@
 //! ```text
 //! .muster/lock
 //!        /runs/<run>.json
+//!        /budgets/<destination>.json                     requests by the hour, for limits per day
 //!        /syncs/<model>.<destination>/manifest.json      which files count, and how far they are folded
 //!                                    /delivered.parquet  base, sorted by record key
 //!                                    /delta-<run>.parquet  what changed since, likewise
@@ -11,15 +12,17 @@
 //!                                    /runs/<run>/changes.parquet, journal-*.jsonl
 //! ```
 //!
-//! Files are immutable once named, but for three that are replaced as a whole: the manifest, the base
-//! and `remote.json`. That is all an object store has to offer.
+//! Files are immutable once named, but for four that are replaced as a whole: the manifest, the base,
+//! budgets and `remote.json`. That is all an object store has to offer.
 
+mod budget;
 mod lock;
 mod manifest;
 mod runs;
 mod store;
 mod sync;
 
+pub use budget::{book, booked};
 pub use lock::{Holder, Lock};
 pub use manifest::{Manifest, Quiet};
 pub use runs::{RunId, RunRecord, SyncRecord};

@@ -124,3 +124,21 @@ fn a_throttled_destination_does_not_slow_another() {
     assert_eq!(arrivals(&fast).len(), 20);
     assert!(arrivals(&fast)[19] < reopened);
 }
+
+#[test]
+fn a_daily_limit_holds_across_runs() {
+    let sink = Sink::start();
+    let project = crowd(&sink, 9, "daily_limit = 5");
+    let report = project.run_exits(1, &[]);
+    assert_eq!(report.outcome("scores.crm"), [5, 0, 4]);
+    let again = project.muster(&["run"]).exits(1);
+    again.says(&["warning[R01]", "5 requests of the last 24 hours are used up", "before 20"]);
+    assert_eq!(sink.requests().len(), 5);
+    // Once those hours are over, the rest goes.
+    let kept = project.read(".muster/budgets/crm.json");
+    let (hour, count) = kept.trim_matches(['{', '}']).split_once(':').unwrap();
+    assert_eq!(count, "5");
+    let hour: u64 = hour.trim_matches('"').parse().unwrap();
+    project.file(".muster/budgets/crm.json", format!("{{\"{}\":5}}", hour - 25));
+    assert_eq!(project.run(&[]).outcome("scores.crm"), [4, 0, 0]);
+}

@@ -42,6 +42,7 @@ pub fn common() -> Common {
     Common {
         base_url: None,
         rate_limit: None,
+        daily_limit: None,
         concurrency: None,
         batch_size: None,
         timeout: Duration::from_secs(30),
@@ -62,7 +63,7 @@ pub fn surroundings() -> Surroundings {
 pub fn control() -> (watch::Sender<bool>, Control) {
     let (cancel, receiver) = watch::channel(false);
     let Surroundings { seed, now } = surroundings();
-    (cancel, Control { cancel: receiver, progress: Arc::new(|_| {}), seed, now })
+    (cancel, Control { cancel: receiver, progress: Arc::new(|_| {}), seed, now, budget: None })
 }
 
 /// What the fake destination does with a batch.

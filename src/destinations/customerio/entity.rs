@@ -7,6 +7,7 @@
 use serde::{Serialize, Serializer};
 
 use super::super::attributes::attributes;
+use super::super::customerio_api::ID_BYTES;
 use crate::message::{Event, Message};
 use crate::record::Value;
 
@@ -39,7 +40,6 @@ struct Attributes<'a>(Vec<(&'a str, Value<'a>)>);
 
 const MOST_ATTRIBUTES: usize = 300;
 const VALUE_BYTES: usize = 1000;
-const ID_BYTES: usize = 150;
 const EVENT_NAME_BYTES: usize = 100;
 
 impl Identifiers<'_> {

@@ -1,6 +1,8 @@
 //! The rows of one request: one column per kind of identifier that some member of it has, hashed where
 //! Meta wants hashes, an empty text where a member has none.
 
+use serde_json::{Value as Json, json};
+
 use super::Member;
 use crate::destinations::MatchField;
 use crate::destinations::normalise::{
@@ -93,6 +95,14 @@ impl Rows {
     pub(super) fn data(&self) -> Vec<Vec<&str>> {
         let keys = self.keys();
         self.rows.iter().map(|row| keys.iter().map(|key| cell(row, *key)).collect()).collect()
+    }
+
+    /// The last row alone, as a payload of its own.
+    pub(super) fn last(&self) -> Option<Json> {
+        let row = self.rows.last()?;
+        let (keys, values): (Vec<&str>, Vec<&str>) =
+            row.iter().map(|(key, value)| (key.word(), value.as_str())).unzip();
+        Some(json!({"schema": keys, "data": [values]}))
     }
 
     fn keys(&self) -> Vec<Key> {

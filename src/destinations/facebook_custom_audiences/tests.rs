@@ -7,7 +7,7 @@ use crate::delivery::{Captured, Reply, Session};
 use crate::destinations::fixture::{
     Conversation, IVO, MARA, User, ZOE, batch, configured, target, told,
 };
-use crate::destinations::{Batch, Configured, Fault, Notice, Outcome, Target};
+use crate::destinations::{Batch, Configured, Fault, Notice, Outcome, Remote, Target};
 use crate::record::{Call, Change};
 
 /// One list, named as the fixtures' model, and every row is read.
@@ -20,7 +20,7 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
             "data": [{"id": "23850000000000001", "name": "VIP", "subtype": "CUSTOM"}],
         })),
         ("POST", Some("customaudiences")) => Reply::json(&json!({"id": "23850000000000002"})),
-        ("POST" | "DELETE", Some("users")) => Reply::json(&uploaded(rows, 0)),
+        ("POST" | "DELETE", Some("users" | "usersreplace")) => Reply::json(&uploaded(rows, 0)),
         _ => Reply::json(&json!({"id": "1234567890"})),
     }
 }
@@ -71,8 +71,8 @@ async fn who_enters_is_added_and_who_leaves_is_removed() {
     let said = made.converse(&mixed(&made), Vec::new()).await;
     assert_snapshot!(said.wire(), @r#"
     GET https://graph.facebook.com/v26.0/act_310/customaudiences?fields=id%2Cname%2Csubtype&limit=200
-    POST https://graph.facebook.com/v26.0/23850000000000001/users {"payload":{"data":[["fea464bda05242064372e66ecb3e93c8fe125948c626059f5f0c17807ee108a9","bebe94f2295c18636a1e7bd7cccc05f5ca1a8d2eba789bc76b8c6eb7c6c7d8f5"],["d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c","bebe94f2295c18636a1e7bd7cccc05f5ca1a8d2eba789bc76b8c6eb7c6c7d8f5"]],"schema":["EMAIL","PHONE"]}}
     DELETE https://graph.facebook.com/v26.0/23850000000000001/users {"payload":{"data":[["a7165e860eff27cf3d5a6e7c85246f8843dddd9b1e5943efa69bda4bb765ebb8","1619cdd5ef17135806c0e6f0c5b1dc61aa9038011f6c7a1704b03a28a15c9459"]],"schema":["EMAIL","PHONE"]}}
+    POST https://graph.facebook.com/v26.0/23850000000000001/users {"payload":{"data":[["fea464bda05242064372e66ecb3e93c8fe125948c626059f5f0c17807ee108a9","bebe94f2295c18636a1e7bd7cccc05f5ca1a8d2eba789bc76b8c6eb7c6c7d8f5"],["d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c","bebe94f2295c18636a1e7bd7cccc05f5ca1a8d2eba789bc76b8c6eb7c6c7d8f5"]],"schema":["EMAIL","PHONE"]}}
     "#);
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
 }
@@ -117,8 +117,8 @@ async fn all_kinds_of_identifiers_and_profiles_have_their_columns() {
     let said = made.converse(&members, Vec::new()).await;
     assert_snapshot!(said.wire(), @r#"
     GET https://graph.facebook.com/v26.0/act_310/customaudiences?fields=id%2Cname%2Csubtype&limit=200
-    POST https://graph.facebook.com/v26.0/23850000000000001/users {"payload":{"data":[["fea464bda05242064372e66ecb3e93c8fe125948c626059f5f0c17807ee108a9","ea7583cd-a667-48bc-b806-42ecb2b48606","crm-17","5336c2a8988d7112a1d6bd66979a4e0412d3d977116e9a55ff6e0c2e215b842a","67a42a846e98e3c1a96cd6ba14883a5ea05990cd93964ce8b832aa9497ca785c","1a6bd4d9d79dc0a79b53795c70d3349fa9e38968a3fbefbfe8783efb1d2b6aac","6959097001d10501ac7d54c0bdb8db61420f658f2922cc26e46d536119a31126","e73ac16e69f060ee98b0fda5f66f48c4648ee26950e9bab3a097389853fd859e","79adb2a2fce5c6ba215fe5f27f532d4e7edbac4b6a5e09e1ef3a08084a904621","934aa7be7deafc0053e92ce49a029603af8bc0b3891322a10b7ab730dfaa5d63","6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918","4a44dc15364204a80fe80e9039455cc1608281820fe2b24f1e5233ade6af1dd5"],["","aebe52e7-03ee-455a-b3c4-e57283966239","","","","","","","","","",""],["d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c","","crm-17","","","","","","","","",""]],"schema":["EMAIL","MADID","EXTERN_ID","FN","LN","CT","ST","ZIP","COUNTRY","DOBY","DOBM","DOBD"]}}
     DELETE https://graph.facebook.com/v26.0/23850000000000001/users {"payload":{"data":[["a7165e860eff27cf3d5a6e7c85246f8843dddd9b1e5943efa69bda4bb765ebb8","ea7583cd-a667-48bc-b806-42ecb2b48606"]],"schema":["EMAIL","MADID"]}}
+    POST https://graph.facebook.com/v26.0/23850000000000001/users {"payload":{"data":[["fea464bda05242064372e66ecb3e93c8fe125948c626059f5f0c17807ee108a9","ea7583cd-a667-48bc-b806-42ecb2b48606","crm-17","5336c2a8988d7112a1d6bd66979a4e0412d3d977116e9a55ff6e0c2e215b842a","67a42a846e98e3c1a96cd6ba14883a5ea05990cd93964ce8b832aa9497ca785c","1a6bd4d9d79dc0a79b53795c70d3349fa9e38968a3fbefbfe8783efb1d2b6aac","6959097001d10501ac7d54c0bdb8db61420f658f2922cc26e46d536119a31126","e73ac16e69f060ee98b0fda5f66f48c4648ee26950e9bab3a097389853fd859e","79adb2a2fce5c6ba215fe5f27f532d4e7edbac4b6a5e09e1ef3a08084a904621","934aa7be7deafc0053e92ce49a029603af8bc0b3891322a10b7ab730dfaa5d63","6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918","4a44dc15364204a80fe80e9039455cc1608281820fe2b24f1e5233ade6af1dd5"],["","aebe52e7-03ee-455a-b3c4-e57283966239","","","","","","","","","",""],["d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c","","crm-17","","","","","","","","",""]],"schema":["EMAIL","MADID","EXTERN_ID","FN","LN","CT","ST","ZIP","COUNTRY","DOBY","DOBM","DOBD"]}}
     "#);
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
 }
@@ -159,8 +159,7 @@ async fn a_list_that_is_not_there_is_created_once() {
     assert_eq!(session.captured().len(), 2);
     assert_snapshot!(String::from_utf8_lossy(&created.body), @r#"{"customer_file_source":"USER_PROVIDED_ONLY","name":"Buyers","subtype":"CUSTOM"}"#);
 
-    let known =
-        Target { remote: Some(crate::destinations::Remote(json!({"id": "3"}))), ..target() };
+    let known = Target { remote: Some(Remote(json!({"id": "3"}))), ..target() };
     let session = Session::scripted(&made.terms(), Vec::new());
     assert_eq!(made.destination.open(&session, &known).await.unwrap().0, json!({"id": "3"}));
     assert!(session.captured().is_empty());
@@ -207,7 +206,7 @@ async fn a_list_named_by_its_id_must_be_a_customer_list() {
 
 #[tokio::test]
 async fn rows_that_meta_could_not_read_are_told_as_a_count() {
-    let said = answered(vec![Reply::json(&uploaded(2, 1)), Reply::json(&uploaded(1, 1))]).await;
+    let said = answered(vec![Reply::json(&uploaded(1, 1)), Reply::json(&uploaded(2, 1))]).await;
     let reason = "Meta could not read the row";
     assert_eq!(said.notices, [Notice { count: 2, reason: reason.into() }]);
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
@@ -215,7 +214,7 @@ async fn rows_that_meta_could_not_read_are_told_as_a_count() {
 
 #[tokio::test]
 async fn another_number_of_rows_is_not_success() {
-    for body in [uploaded(1, 0), json!({"num_received": "2"}), json!({"success": true})] {
+    for body in [uploaded(2, 0), json!({"num_received": "1"}), json!({"success": true})] {
         let said = answered(vec![Reply::json(&body)]).await;
         assert!(matches!(said.result, Err(Fault::Protocol { .. })), "{:?}", said.result);
     }
@@ -226,8 +225,8 @@ async fn a_refusal_is_halved_and_an_old_token_halts() {
     let bad = json!({"code": 100, "message": "Invalid parameter"});
     let said = answered(vec![refused(400, &bad)]).await;
     assert!(matches!(said.result, Err(Fault::Rejected { .. })));
-    // The members were added before the removal was refused: the batch is repeated as a whole.
-    let said = answered(vec![Reply::json(&uploaded(2, 0)), refused(400, &bad)]).await;
+    // The removal went through before the members were refused: the batch is repeated as a whole.
+    let said = answered(vec![Reply::json(&uploaded(1, 0)), refused(400, &bad)]).await;
     assert!(matches!(said.result, Err(Fault::Rejected { .. })));
     let old = json!({"code": 190, "error_subcode": 463, "message": "Session has expired"});
     let said = answered(vec![refused(400, &old)]).await;
@@ -246,6 +245,35 @@ async fn a_slow_down_waits_as_long_as_meta_says() {
     let said = answered(vec![reply]).await;
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
     assert!(started.elapsed().as_secs() >= 540);
+}
+
+#[tokio::test]
+async fn a_replacement_is_one_session_whose_last_batch_says_so() {
+    let made = facebook("match_by = [\"email\"]\n");
+    let session = Session::served(&made.terms(), Vec::new(), server);
+    let started = chrono::DateTime::from_timestamp(1_795_165_200, 0).unwrap();
+    let (here, list) = (&made.destination, Remote(json!({"id": "3"})));
+    let list = here.begin_replacing(&session, &list, started).await.unwrap();
+    for user in [MARA, IVO] {
+        let one = batch([made.audience(Call::List, user, Change::Entered)]);
+        here.deliver(&session, &list, &one).await.unwrap();
+    }
+    here.finish_replacing(&session, &list).await.unwrap();
+    let line = |request: &Captured| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        format!("{} {} {body}\n", request.method, request.url)
+    };
+    let shown: String = session.captured().iter().map(line).collect();
+    assert_snapshot!(shown, @r#"
+    POST https://graph.facebook.com/v26.0/3/usersreplace {"payload":{"data":[["fea464bda05242064372e66ecb3e93c8fe125948c626059f5f0c17807ee108a9"]],"schema":["EMAIL"]},"session":{"batch_seq":1,"last_batch_flag":false,"session_id":1795165200000000}}
+    POST https://graph.facebook.com/v26.0/3/usersreplace {"payload":{"data":[["d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c"]],"schema":["EMAIL"]},"session":{"batch_seq":2,"last_batch_flag":false,"session_id":1795165200000000}}
+    POST https://graph.facebook.com/v26.0/3/usersreplace {"payload":{"data":[["d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c"]],"schema":["EMAIL"]},"session":{"batch_seq":3,"last_batch_flag":true,"session_id":1795165200000000}}
+    "#);
+
+    let (other, later) = (Remote(json!({"id": "4"})), started + chrono::TimeDelta::hours(1));
+    let other = here.begin_replacing(&session, &other, later).await.unwrap();
+    let nobody = here.finish_replacing(&session, &other).await;
+    assert!(matches!(nobody, Err(Fault::Misconfigured { .. })), "{nobody:?}");
 }
 
 #[tokio::test]

@@ -111,7 +111,9 @@ pub(super) fn receipt(rows: usize, leaving: &[usize], answers: Vec<(bool, Answer
                 let _ = receipt.set(position, outcome.clone());
             }
         } else {
-            errors.into_iter().for_each(|(count, reason)| receipt.notice(count, reason));
+            for (count, reason) in errors {
+                receipt.notice(count, reason);
+            }
         }
         for (count, reason) in warnings {
             receipt.notice(count, format!("warning: {reason}"));

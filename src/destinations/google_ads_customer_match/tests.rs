@@ -265,6 +265,22 @@ async fn a_status_that_is_not_known_is_not_success() {
     }
 }
 
+#[tokio::test]
+async fn a_replacement_removes_whoever_was_not_added_since_it_began() {
+    let made = google("");
+    let session = Session::served(&made.terms(), Vec::new(), server);
+    let started = chrono::DateTime::from_timestamp(1_795_165_200, 0).unwrap();
+    let (here, list) = (&made.destination, Remote(json!({"id": "987654321"})));
+    let list = here.begin_replacing(&session, &list, started).await.unwrap();
+    here.deliver(&session, &list, &made.several()).await.unwrap();
+    here.finish_replacing(&session, &list).await.unwrap();
+    let captured = session.captured();
+    let added = captured.iter().filter(|request| request.url.ends_with(":ingest"));
+    assert!(String::from_utf8_lossy(&added.last().unwrap().body).contains("987654321"));
+    let last = captured.last().unwrap();
+    assert_snapshot!(format!("{} {}", last.url, String::from_utf8_lossy(&last.body)), @r#"https://datamanager.googleapis.com/v1/audienceMembers:removeAll {"destinations":[{"operatingAccount":{"accountId":"4445556666","accountType":"GOOGLE_ADS"},"productDestinationId":"987654321"}],"removeAsOfTime":"2026-11-20T08:55:00Z"}"#);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_expired_token_is_renewed() {
     let made = google("");

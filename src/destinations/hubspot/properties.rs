@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
 use super::super::attributes::attributes;
-use super::super::hubspot_api::{Api, object};
+use super::super::hubspot_api::Api;
 use super::super::{Fault, Field, FieldKind};
 use crate::delivery::Session;
 use crate::message::Message;
@@ -234,7 +234,7 @@ async fn created(
 
 async fn listed(api: &Api, session: &Session, kind: Kind) -> Result<Vec<Property>, Fault> {
     let response = session.send(api.get("properties", &[kind.objects()])).await?;
-    object::<Listed>(&response).map(|listed| listed.results)
+    response.object::<Listed>().map(|listed| listed.results)
 }
 
 /// What is not there; a fault where something is there that cannot be used.

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::super::attributes::{email_beside_attributes, written};
+use super::super::hubspot_api::BATCH;
 use super::super::portions::{Portions, Room};
 use super::super::{Batch, Fault};
+use super::HubSpot;
 use super::properties::{Kind, Values, values};
-use super::{BYTES, HubSpot, SPEC};
 use crate::delivery::Session;
 use crate::message::Message;
 
@@ -55,7 +56,7 @@ impl HubSpot {
         let mut known = self.recall(&emails);
         let unknown: Vec<&str> =
             emails.into_iter().filter(|email| !known.contains_key(*email)).collect();
-        known.extend(self.api.contacts_by_email(session, &unknown).await?);
+        known.extend(self.api.contacts_by_email(session, &unknown).await?.by_email());
         let mut turns = HashMap::new();
         let write = |message: &Message| {
             let Some(id) = message.email().and_then(|email| known.get(email)) else {
@@ -72,7 +73,7 @@ impl HubSpot {
     /// The requests that these writes need. HubSpot refuses one that names a record twice: each
     /// turn is a request of its own.
     pub(super) fn portions(&self, kind: Kind, batch: &Batch, writes: &[Write]) -> Portions {
-        let room = Room { pieces: SPEC.batch.max_rows, bytes: BYTES, piece_bytes: BYTES };
+        let room = Room { pieces: BATCH.max_rows, bytes: BATCH.bytes, piece_bytes: BATCH.bytes };
         let turns = writes.iter().filter_map(|write| match write {
             Write::Update { turn, .. } => Some(turn + 1),
             Write::Create | Write::Upsert => None,

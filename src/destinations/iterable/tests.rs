@@ -110,8 +110,11 @@ async fn a_request_hides_the_key() {
 
 #[test]
 fn times_are_written_as_iterable_reads_them() {
-    assert_eq!(super::moment(1_795_165_200_500_000).as_deref(), Some("2026-11-20 09:00:00 +00:00"));
-    assert_eq!(super::moment(i64::MAX), None);
+    assert_eq!(
+        super::objects::moment(1_795_165_200_500_000).as_deref(),
+        Some("2026-11-20 09:00:00 +00:00")
+    );
+    assert_eq!(super::objects::moment(i64::MAX), None);
 }
 
 #[tokio::test]

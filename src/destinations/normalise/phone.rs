@@ -25,7 +25,7 @@ pub(in crate::destinations) fn digits(number: &str) -> &str {
 }
 
 fn number(text: &str, country: Option<&str>) -> Result<PhoneNumber, &'static str> {
-    if !text.chars().any(|character| character.is_numeric()) {
+    if !text.chars().any(char::is_numeric) {
         return Err(NOT_A_NUMBER);
     }
     if let Some(international) = international(text) {

@@ -66,12 +66,12 @@ pub(in crate::destinations) fn meta_country(text: &str, _country: Option<&str>) 
     if let Some(hash) = hashed_before(text) {
         return Ok(hash);
     }
-    country_code(text).map(|code| code.to_ascii_lowercase())
+    country_code(text).map(str::to_ascii_lowercase)
 }
 
 /// The same in upper case: Google.
 pub(in crate::destinations) fn google_country(text: &str, _country: Option<&str>) -> Normalised {
-    country_code(text).map(|code| code.to_ascii_uppercase())
+    country_code(text).map(str::to_ascii_uppercase)
 }
 
 /// As it is, trimmed: Google.

@@ -36,71 +36,58 @@ fn hold(normalise: Normalise, cases: &[Case<'_>]) {
     }
 }
 
+/// Hashes of values that need no country.
+fn hash_to(cases: &[(Normalise, &str, &str)]) {
+    for (normalise, text, expected) in cases {
+        assert_eq!(sha256(&normalise(text, None).unwrap()), *expected, "{text}");
+    }
+}
+
 #[test]
-fn hashes_are_those_of_the_fact_sheets() {
-    let hash = |normalise: Normalise, text| sha256(&normalise(text, None).unwrap());
+fn hashes_of_emails_are_those_of_the_fact_sheets() {
     let ada = "7799473ff091b38137e0698047364e040446fe7cb3209e8321d5a865127853d0";
     let vip = "7120f4acc1e8fbfe9733aa58f7459cbce70d7bd46a1e17974c2f896efeb36eae";
     let gmail = "cd98a25152ad884b29e524ea5d3d8d35615ed0afbbc5ea3a6d4215572b0b2bde";
-    let oneil = "67a42a846e98e3c1a96cd6ba14883a5ea05990cd93964ce8b832aa9497ca785c";
-    let device = "6cd6140c54b2741b81b0099b232a3ddaeed82df456f43563574877baec22b632";
-    let cases: &[(Normalise, &str, &str)] = &[
+    let plain = "894ac26ea616dec861df81a6efb2ddfc30c3f1cb72b219a17242d8244e66c125";
+    let grace = "823fbbd5f0ba28d902f86def48eb75f8cc2b08a3611548353144d94cd0569612";
+    let shop = "3b3cdc560135b60c3c3750bfc53b58f38a1f18c83b8b602b8dfdc79a9f78ccea";
+    hash_to(&[
         (email, "  Ada.Lovelace@Example.ORG ", ada),
         (email, "Ada.Lovelace+vip@Gmail.com", vip),
+        (email, "Ada.Lovelace@gmail.com", plain),
         (email_without_spaces, " Ada.Lovelace @Example.ORG", ada),
         (email_without_spaces, "Ada.Lovelace+vip@gmail.com", vip),
         (google_email, " Ada.Lovelace+vip@Gmail.com ", gmail),
         (google_email, "ada.lovelace@gmail.com", gmail),
         (google_email, "Ada.Lovelace@Example.org ", ada),
-        (
-            google_email,
-            "grace.hopper@googlemail.com",
-            "823fbbd5f0ba28d902f86def48eb75f8cc2b08a3611548353144d94cd0569612",
-        ),
-        (
-            google_email,
-            "Ada.Lovelace+shop@Example.org",
-            "3b3cdc560135b60c3c3750bfc53b58f38a1f18c83b8b602b8dfdc79a9f78ccea",
-        ),
-        (
-            email,
-            "Ada.Lovelace@gmail.com",
-            "894ac26ea616dec861df81a6efb2ddfc30c3f1cb72b219a17242d8244e66c125",
-        ),
-        (
-            e164,
-            "+1 (650) 555-0188",
-            "feeae5471ebb062cafbda56ae67c7150e9384da46c0231e87c4d1d79f5bc1bdb",
-        ),
-        (
-            e164,
-            "+44 20 7946 0123",
-            "13745d12e37fafef7863b39f53fe5e43f3861156b0bac7bb322b71efb9414ea9",
-        ),
+        (google_email, "grace.hopper@googlemail.com", grace),
+        (google_email, "Ada.Lovelace+shop@Example.org", shop),
+    ]);
+}
+
+#[test]
+fn other_hashes_are_those_of_the_fact_sheets() {
+    let office = "feeae5471ebb062cafbda56ae67c7150e9384da46c0231e87c4d1d79f5bc1bdb";
+    let london = "13745d12e37fafef7863b39f53fe5e43f3861156b0bac7bb322b71efb9414ea9";
+    let device = "6cd6140c54b2741b81b0099b232a3ddaeed82df456f43563574877baec22b632";
+    let oneil = "67a42a846e98e3c1a96cd6ba14883a5ea05990cd93964ce8b832aa9497ca785c";
+    let ada = "fdee430d40bd57deeac186cd9790033d0f06f909a8806e7ce6e717ab7c7d5029";
+    let city = "1a6bd4d9d79dc0a79b53795c70d3349fa9e38968a3fbefbfe8783efb1d2b6aac";
+    let country = "79adb2a2fce5c6ba215fe5f27f532d4e7edbac4b6a5e09e1ef3a08084a904621";
+    let zip = "e73ac16e69f060ee98b0fda5f66f48c4648ee26950e9bab3a097389853fd859e";
+    let december = "6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918";
+    hash_to(&[
+        (e164, "+1 (650) 555-0188", office),
+        (e164, "+44 20 7946 0123", london),
         (advertising_id, "EA7583CD-A667-48BC-B806-42ECB2B48606", device),
         (meta_name, "O'Neil", oneil),
         (google_family_name, "O'Neil Jr.", oneil),
-        (
-            google_given_name,
-            " Mrs. Ada ",
-            "fdee430d40bd57deeac186cd9790033d0f06f909a8806e7ce6e717ab7c7d5029",
-        ),
-        (
-            meta_city,
-            "San Francisco",
-            "1a6bd4d9d79dc0a79b53795c70d3349fa9e38968a3fbefbfe8783efb1d2b6aac",
-        ),
-        (meta_country, "US", "79adb2a2fce5c6ba215fe5f27f532d4e7edbac4b6a5e09e1ef3a08084a904621"),
-    ];
-    for (normalise, text, expected) in cases {
-        assert_eq!(hash(*normalise, text), *expected, "{text}");
-    }
-    let zip = meta_zip("94105-1234", Some("US")).unwrap();
-    assert_eq!(sha256(&zip), "e73ac16e69f060ee98b0fda5f66f48c4648ee26950e9bab3a097389853fd859e");
-    assert_eq!(
-        sha256(&date_of_birth("1815-12-10", None).unwrap()[5..7]),
-        "6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918"
-    );
+        (google_given_name, " Mrs. Ada ", ada),
+        (meta_city, "San Francisco", city),
+        (meta_country, "US", country),
+    ]);
+    assert_eq!(sha256(&meta_zip("94105-1234", Some("US")).unwrap()), zip);
+    assert_eq!(sha256(&date_of_birth("1815-12-10", None).unwrap()[5..7]), december);
 }
 
 #[test]

@@ -53,15 +53,15 @@ impl Upload<'_> {
         let names: BTreeSet<&String> = names.collect();
         let mut file = csv::WriterBuilder::new().from_writer(Vec::new());
         let head = std::iter::once(self.key).chain(names.iter().map(|name| name.as_str()));
-        file.write_record(head).map_err(unwritten)?;
+        file.write_record(head).map_err(|error| unwritten(&error))?;
         for (id, values) in &self.rows {
             let cells: BTreeMap<&String, String> =
                 values.iter().map(|(name, value)| (name, value.cell())).collect();
             let cell = |name| cells.get(name).map_or("", String::as_str);
             file.write_record(std::iter::once(*id).chain(names.iter().map(cell)))
-                .map_err(unwritten)?;
+                .map_err(|error| unwritten(&error))?;
         }
-        file.into_inner().map_err(|error| unwritten(error.into_error().into()))
+        file.into_inner().map_err(|error| unwritten(&error.into_error().into()))
     }
 
     pub(super) async fn submit(&self, org: &Org, session: &Session) -> Result<Delivery, Fault> {
@@ -90,7 +90,7 @@ impl Upload<'_> {
     }
 }
 
-fn unwritten(error: csv::Error) -> Fault {
+fn unwritten(error: &csv::Error) -> Fault {
     Fault::Rejected { reason: format!("the file cannot be written: {error}") }
 }
 

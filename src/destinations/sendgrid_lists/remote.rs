@@ -99,13 +99,10 @@ async fn created(api: &Api, session: &Session, name: &str) -> Result<List, Fault
             Ok(List { id })
         }
         // Names are unique: somebody else may have been faster.
-        Err(Fault::Rejected { reason }) => match found(api, session, name).await? {
-            Some(list) => Ok(list),
-            None => {
-                let reason = format!("SendGrid does not create the list `{name}`: {reason}");
-                Err(Fault::Misconfigured { reason })
-            }
-        },
+        Err(Fault::Rejected { reason }) => found(api, session, name).await?.ok_or_else(|| {
+            let reason = format!("SendGrid does not create the list `{name}`: {reason}");
+            Fault::Misconfigured { reason }
+        }),
         Err(other) => Err(other),
     }
 }

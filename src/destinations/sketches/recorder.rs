@@ -72,18 +72,23 @@ static FORGETFUL: Spec = Spec {
     ..MEMBERS
 };
 
+/// Members by user id, as cohorts know them.
+static COHORT: Spec =
+    Spec { kind: "recorder_cohort", grain: Grain::Subject, match_fields: &[], ..MEMBERS };
+
 const fn entry(spec: &'static Spec) -> Entry {
     Entry { spec, options: &[], common: LOCAL_OPTIONS, configure }
 }
 
 /// Found by `type` beside the catalogue, in tests.
-pub(in crate::destinations) static ENTRIES: [Entry; 6] = [
+pub(in crate::destinations) static ENTRIES: [Entry; 7] = [
     entry(&RAW),
     entry(&SUBJECT),
     entry(&REQUIRED),
     entry(&EMAIL),
     entry(&LIST_OF_MEMBERS),
     entry(&FORGETFUL),
+    entry(&COHORT),
 ];
 
 fn email(text: &str, _: Option<&str>) -> Result<String, &'static str> {

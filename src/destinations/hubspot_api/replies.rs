@@ -6,14 +6,14 @@
 
 use serde::Deserialize;
 
-use super::super::hubspot_api::{Complaint, answered, complaint, object};
 use super::super::portions::Verdict;
 use super::super::{Fault, Outcome};
+use super::{Complaint, answered, complaint};
 use crate::delivery::Response;
 
 /// What was sent, in the order of the request.
 #[derive(Debug)]
-pub(super) struct Sent<'a> {
+pub(in crate::destinations) struct Sent<'a> {
     /// The token and, where the record is known, its id.
     pub rows: Vec<(String, Option<&'a str>)>,
     /// Whether a record that stands in the way of a new one is the one that was meant.
@@ -22,7 +22,7 @@ pub(super) struct Sent<'a> {
 
 /// What a reply says of the rows of a request.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(in crate::destinations) struct Reading {
     pub verdicts: Vec<Verdict>,
     /// Records that turned out to be there already, by the row that they stand in the way of.
     pub found: Vec<(usize, String)>,
@@ -44,18 +44,21 @@ struct Written {
 }
 
 /// Lets a conflict through: what stands in the way may be what was looked for.
-pub(super) fn readable(response: &Response) -> Result<(), Fault> {
+pub(in crate::destinations) fn readable(response: &Response) -> Result<(), Fault> {
     match response.status {
         409 if complaint(response).existing_id().is_some() => Ok(()),
         _ => answered(response),
     }
 }
 
-pub(super) fn read(response: &Response, sent: &Sent<'_>) -> Result<Reading, Fault> {
+pub(in crate::destinations) fn read(
+    response: &Response,
+    sent: &Sent<'_>,
+) -> Result<Reading, Fault> {
     if response.status == 409 {
         return conflict(response, sent);
     }
-    let reply: Reply = object(response)?;
+    let reply: Reply = response.object()?;
     if reply.status != "COMPLETE" {
         let reason = format!("HubSpot answers a batch with the status `{}`", reply.status);
         return Err(Fault::Protocol { reason });
@@ -129,7 +132,7 @@ impl Known {
                 again(row, complaint)
             }
             // Deleted or merged since it was looked up.
-            None if complaint.category == "OBJECT_NOT_FOUND" => again(row, complaint),
+            None if complaint.is_absence() => again(row, complaint),
             None => Verdict::rejected(row, complaint.reason()),
         };
         self.reading.verdicts.push(verdict);
@@ -151,7 +154,7 @@ impl Known {
     fn conclude(mut self, vague: &[Complaint], nameless: usize) -> Result<Reading, Fault> {
         let rest = self.settled.iter().enumerate().filter(|(_, settled)| !**settled);
         let rest: Vec<usize> = rest.map(|(row, _)| row).collect();
-        let gone = vague.iter().all(|complaint| complaint.category == "OBJECT_NOT_FOUND");
+        let gone = vague.iter().all(Complaint::is_absence);
         match (vague.first(), nameless) {
             (None, nameless) if nameless == rest.len() => {}
             (Some(complaint), 0) if gone => {
