@@ -268,6 +268,14 @@ impl Configured {
         message(shape, FixtureRow { profile, ..self.row(user, Change::Entered, Vec::new()) })
     }
 
+    /// An `identify` that carries these profile columns and no trait.
+    pub fn enriched(&self, user: User, profile: &[(&str, &str)]) -> Message {
+        let names = profile.iter().map(|(name, _)| ((*name).into(), (*name).into())).collect();
+        let shape = Shape { profile: names, ..self.shape(Call::Identify, &[]) };
+        let profile = profile.iter().map(|(_, text)| Some((*text).to_owned())).collect();
+        message(shape, FixtureRow { profile, ..self.row(user, Change::Changed, Vec::new()) })
+    }
+
     /// Traits of one user or, as `group`, account.
     pub fn message(
         &self,

@@ -43,6 +43,7 @@ pub static SPEC: Spec = Spec {
     identifiers: "email of contacts and of leads that were not converted",
     match_fields: &[EMAIL],
     quotas: &[Quota::per_second(5)],
+    daily: Some(100_000),
     batch: BatchLimits {
         rows: MOST_AT_ONCE,
         max_rows: MOST_AT_ONCE,
@@ -64,7 +65,7 @@ client_secret = "${SALESFORCE_CLIENT_SECRET}"
         "Somebody whom no contact and no open lead has as email is rejected, and tried again by later runs: people are never created.",
         "Contacts go before leads: a lead is only taken where no contact has the email, unless `people` says otherwise.",
         "Where several contacts have an email, all become members, or the oldest with `several = \"oldest\"`; whoever leaves is taken off with all of them.",
-        "A batch of 200 takes four to six requests of the daily allowance (100,000 and more by licences).",
+        "A batch of 200 takes four to six requests of the daily allowance (100,000 and more by licences), which all programs share: 100,000 hold here, counted across runs; say your share with `daily_limit`.",
         "Batches are delivered one after the other, since members of one campaign lock each other out; raise `concurrency` where several campaigns are kept.",
         "That somebody is a member already is success (the text of that error is uncertain, its code is not).",
         "A member's status is the campaign's default unless `member_status` says otherwise; Salesforce takes one that the campaign lacks for its default (uncertain).",
