@@ -1,6 +1,7 @@
 //! What becomes of a batch once something came back: every outcome and every fault has one place
 //! here where it is turned into an entry of the journal, another try, or a halt.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::task::JoinError;
@@ -12,7 +13,7 @@ use super::jobs::{polled, uncovered};
 use super::remedy::{Remedy, backoff, remedy};
 use super::session::Session;
 use super::shipment::{Held, Past, Shipment, Stream, due};
-use super::tally::{places, runs};
+use super::tally::{places, ranges, runs};
 use crate::destinations::{Delivery, Fault, Job, Notice, Outcome, Receipt};
 use crate::message::Message;
 use crate::outbox::{Entry, JournalError, Share};
@@ -247,12 +248,36 @@ impl Sender {
         Ok(())
     }
 
+    /// What a job hands back to be sent again is not its own any more: asked later, it would say that
+    /// nobody has what by then may have arrived without it.
+    fn record_handed_back(
+        &self,
+        shipment: &Shipment,
+        receipt: &Receipt,
+    ) -> Result<(), JournalError> {
+        let mut handed_back: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for (message, outcome) in shipment.batch.messages().iter().zip(receipt.outcomes()) {
+            if matches!(outcome, Outcome::Retry { .. }) {
+                for (lane, row) in places(message) {
+                    handed_back.entry(lane).or_default().push(row);
+                }
+            }
+        }
+        for (lane, rows) in handed_back {
+            self.tally.lanes[lane].journal.record(&Entry::Lost(ranges(rows)))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn job_ended(&mut self, end: Result<JobEnd, JoinError>) {
         let Ok(JobEnd { shipment, result }) = end else {
             return self.halt("waiting for a job stopped unexpectedly");
         };
         match result {
             Ok(receipt) => {
+                if let Err(error) = self.record_handed_back(&shipment, &receipt) {
+                    return self.halt(&broken(&error));
+                }
                 let exposed = shipment.past.exposed;
                 self.apply(shipment, receipt, exposed);
             }

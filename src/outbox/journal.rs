@@ -47,7 +47,8 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         share: Option<Share>,
     },
-    /// All was said of them that will be, and nobody knows what became of them: their job is over.
+    /// Their job is over for them, and nobody knows what became of them: all was said of them that will
+    /// be, or they go again without it.
     Lost(Vec<[u64; 2]>),
 }
 

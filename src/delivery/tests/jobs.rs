@@ -112,6 +112,32 @@ async fn a_job_that_is_done_is_not_asked_after_again_whatever_it_knows() {
     assert_eq!((replay.rows[1], replay.jobs.len()), (RowState::Unsettled, 0));
 }
 
+/// The first job would say that nobody has what the lost request may have brought.
+#[tokio::test(start_paused = true)]
+async fn a_job_is_not_asked_about_what_went_again_without_it() {
+    let submitted = Mutex::new(0);
+    let fake = Fake {
+        settle: Box::new(|_, rows| {
+            let mut receipt = Receipt::of(rows, &Outcome::Delivered);
+            assert!(receipt.set(1, Outcome::Retry { after: None, reason: "busy".into() }));
+            Ok(Settlement::Done(receipt))
+        }),
+        ..Fake::new(move |_| {
+            let mut submitted = submitted.lock().unwrap();
+            *submitted += 1;
+            match *submitted {
+                1 => Ok(Delivery::Submitted(job())),
+                _ => Err(Fault::Ambiguous { reason: "no reply".into() }),
+            }
+        })
+    };
+    let outboxes = Outboxes::numbered(Call::Track, 3);
+    let drained = outboxes.drain(&Arc::new(fake), batched(), vec![]).await;
+    assert_eq!(counts(&drained.lanes[0]), [2, 0, 0, 1]);
+    let replay = outboxes.replay(0);
+    assert_eq!((replay.jobs, replay.rows[1]), (vec![], RowState::Unsettled));
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelling_leaves_the_job_to_the_next_run() {
     let outboxes = Outboxes::numbered(Call::Track, 5);
