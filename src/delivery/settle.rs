@@ -44,7 +44,10 @@ impl Sender {
             Ok(Delivery::Settled(receipt)) => {
                 self.apply(shipment, receipt, unclear);
             }
-            Ok(Delivery::Submitted(job)) => self.submitted(shipment, job),
+            Ok(Delivery::Submitted(job)) => {
+                let past = Past { exposed: unclear, ..shipment.past };
+                self.submitted(Shipment { past, ..shipment }, job);
+            }
             Err(fault) => {
                 let exposed = shipment.past.exposed || session.may_have_arrived();
                 self.failed(shipment, &fault, exposed, unclear);
@@ -242,7 +245,8 @@ impl Sender {
             }
             let share = Share { messages: messages.len() as u64, positions: runs(positions) };
             let share = shared.then_some(share);
-            let entry = Entry::Submitted { rows: runs(rows), job: job.clone(), share };
+            let unclear = shipment.past.exposed;
+            let entry = Entry::Submitted { rows: runs(rows), job: job.clone(), share, unclear };
             self.tally.lanes[*lane].journal.record(&entry)?;
         }
         Ok(())

@@ -138,6 +138,46 @@ async fn a_job_is_not_asked_about_what_went_again_without_it() {
     assert_eq!((replay.jobs, replay.rows[1]), (vec![], RowState::Unsettled));
 }
 
+/// What the job refuses may have come with the request whose reply was lost.
+#[tokio::test(start_paused = true)]
+async fn a_job_remembers_that_an_earlier_try_had_no_answer() {
+    let settled = |patience| {
+        let replies = vec![Reply::status(500, ""), Reply::status(202, "")];
+        let fake = Arc::new(Fake { requests: 1, ..slow(patience) });
+        let outboxes = Outboxes::numbered(Call::Track, 3);
+        async move {
+            outboxes.drain(&fake, batched(), replies).await;
+            outboxes
+        }
+    };
+    let replay = settled(1).await.replay(0);
+    assert_eq!((replay.rows[1], replay.unclear), (RowState::Rejected, [1].into()));
+
+    let outboxes = settled(100).await;
+    let jobs = outboxes.replay(0).jobs;
+    assert!(jobs[0].unclear);
+    let Terms { spec, common, secrets } = terms(batched());
+    let journal = Journal::reopen(&outboxes.journal(0), "model_0.fake", "run", 3).unwrap();
+    let destination = Arc::new(Fake {
+        settle: Box::new(|_, rows| {
+            let mut receipt =
+                Receipt::of(rows, &Outcome::Retry { after: None, reason: "busy".into() });
+            assert!(receipt.set(1, Outcome::Rejected { reason: "unknown person".into() }));
+            Ok(Settlement::Done(receipt))
+        }),
+        ..slow(1)
+    });
+    let resumption = Resumption { spec, destination, common, secrets, jobs, journal };
+    let (_cancel, control) = control();
+    resume(resumption, control).await;
+    let replay = outboxes.replay(0);
+    let expected = [RowState::Unsettled, RowState::Rejected, RowState::Unsettled];
+    assert_eq!(
+        (&replay.rows[..], replay.unclear, replay.jobs),
+        (&expected[..], [1].into(), vec![])
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelling_leaves_the_job_to_the_next_run() {
     let outboxes = Outboxes::numbered(Call::Track, 5);
