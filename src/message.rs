@@ -117,6 +117,11 @@ impl Message {
         self.change() != Change::Exited
     }
 
+    /// Whether all that it says is that the record leaves.
+    pub fn only_leaves(&self) -> bool {
+        self.parts().all(|part| part.change() == Change::Exited)
+    }
+
     pub fn key(&self) -> &str {
         self.first.key()
     }

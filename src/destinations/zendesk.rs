@@ -309,7 +309,7 @@ impl Zendesk {
 /// Somebody who only leaves, of whom no profile is read any more. Zendesk updates them without a name
 /// and creates nobody without one, so that its asking for one says that there is nothing to take back.
 fn is_bygone(message: &Message) -> bool {
-    !message.is_member() && message.profile().all(|(column, _)| column != "name")
+    message.only_leaves() && message.profile().all(|(column, _)| column != "name")
 }
 
 /// That the name is missing or taken is an answer about one organization.
