@@ -11,6 +11,10 @@
 mod facebook;
 mod fate;
 mod history;
+mod hubspot_lists;
+mod iterable;
+mod marketo;
 mod people;
+mod salesforce;
 mod stage;
 mod zendesk;

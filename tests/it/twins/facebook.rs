@@ -215,7 +215,8 @@ impl Meta {
 fn identifiers(people: &People, id: &str) -> Vec<(&'static str, String)> {
     let person = &people.0[id];
     let emails = person.emails.keys().map(|email| ("EMAIL", email.clone()));
-    let phone = person.phone.iter().map(|phone| ("PHONE", phone.trim_start_matches('+').to_owned()));
+    let phone =
+        person.phone.iter().map(|phone| ("PHONE", phone.trim_start_matches('+').to_owned()));
     emails.chain(phone).collect()
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::project::TempProject;
 
@@ -112,6 +112,15 @@ impl People {
         facts
     }
 
+    /// Which addresses belong to somebody of [`HIGH`].
+    pub fn high_by_email(&self) -> BTreeMap<(String, String), Value> {
+        let is_high = |owners: &[(&str, &Person)]| {
+            owners.iter().any(|(_, person)| person.score.is_some_and(|score| score >= 60))
+        };
+        let owners = self.owners().into_iter().filter(|(_, owners)| is_high(owners));
+        owners.map(|(email, _)| ((email.to_owned(), "high".to_owned()), json!(true))).collect()
+    }
+
     /// What [`SEATS`] says of accounts.
     pub fn seats(&self) -> BTreeMap<(String, String), Value> {
         let mut seats = BTreeMap::<u32, u32>::new();
@@ -119,7 +128,9 @@ impl People {
             *seats.entry(person.account).or_default() += 1;
         }
         let seats = seats.into_iter();
-        seats.map(|(account, seats)| ((format!("a{account}"), "seats".into()), json!(seats))).collect()
+        seats
+            .map(|(account, seats)| ((format!("a{account}"), "seats".into()), json!(seats)))
+            .collect()
     }
 
     /// Every address in lower case with whoever has it, the most recently added first.
@@ -202,7 +213,7 @@ pub fn identities(project: &TempProject) {
             "SELECT user_id, 'email' AS type, email AS value, added_at FROM emails\n\
              UNION ALL SELECT user_id, 'phone', phone, NULL FROM users WHERE phone IS NOT NULL",
         )
-        .file("queries/profiles.sql", "SELECT user_id, name FROM users")
+        .file("queries/profiles.sql", "SELECT user_id, name, user_id AS last_name FROM users")
         .file("queries/account_members.sql", "SELECT account_id, user_id FROM users");
 }
 
@@ -217,11 +228,22 @@ pub fn rich_accounts() -> String {
 /// Two traits of users, one of them NULL at times.
 pub const SCORES: &str = "SELECT user_id, score, tier FROM users";
 
+/// Another audience of users.
+pub const HIGH: &str = "SELECT user_id FROM users WHERE score >= 60";
+
 /// A trait of accounts.
 pub const SEATS: &str = "SELECT account_id, count(*) AS seats FROM users GROUP BY 1";
 
 fn lines(rows: impl Iterator<Item = Value>) -> String {
     rows.fold(String::new(), |text, row| format!("{text}{row}\n"))
+}
+
+/// What records hold, by record and field; what is false or empty is not known.
+pub fn known(records: &BTreeMap<String, Map<String, Value>>) -> BTreeMap<(String, String), Value> {
+    let facts = records.iter().flat_map(|(id, fields)| {
+        fields.iter().map(move |(key, value)| ((id.clone(), key.clone()), value.clone()))
+    });
+    facts.filter(|(_, value)| !value.is_null() && *value != Value::Bool(false)).collect()
 }
 
 /// Each key that differs between two maps, as text.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::fate::Luck;
 use super::history::{History, converges};
-use super::people::{ACTIVE, People, SCORES, SEATS, compared, name};
+use super::people::{ACTIVE, People, SCORES, SEATS, compared, known, name};
 use super::stage::{Asked, Told, Vendor};
 use crate::project::TempProject;
 
@@ -151,8 +151,8 @@ impl Vendor for Zendesk {
     }
 
     fn differences(&self, people: &People) -> Vec<String> {
-        let of_users = compared(&people.facts(), &told(&self.users));
-        let of_accounts = compared(&people.seats(), &told(&self.organizations));
+        let of_users = compared(&people.facts(), &known(&self.users));
+        let of_accounts = compared(&people.seats(), &known(&self.organizations));
         of_users.into_iter().chain(of_accounts).collect()
     }
 
@@ -168,9 +168,9 @@ impl Zendesk {
             "tier" => "text",
             _ => "integer",
         };
-        let fields = self.known(list).iter().map(|key| {
-            json!({"id": 1, "key": key, "title": key, "type": kind(key), "active": true})
-        });
+        let fields = self.known(list).iter().map(
+            |key| json!({"id": 1, "key": key, "title": key, "type": kind(key), "active": true}),
+        );
         let meta = json!({"has_more": false, "after_cursor": null});
         Told::json(200, &json!({list: fields.collect::<Vec<_>>(), "meta": meta}))
     }
@@ -232,8 +232,10 @@ impl Zendesk {
         let until = if accident { luck.random.random_range(0..=users.len()) } else { users.len() };
         let mut results = Vec::new();
         for (index, user) in users[..until].iter().enumerate() {
-            let failed = |error: &str, details: &str| json!({"index": index, "id": index,
-                "status": "Failed", "error": error, "details": details});
+            let failed = |error: &str, details: &str| {
+                json!({"index": index, "id": index,
+                "status": "Failed", "error": error, "details": details})
+            };
             results.push(if luck.fails() {
                 failed("UserUpdateError", "Email: bad@ is not properly formatted")
             } else if self.keep_user(user) {
@@ -284,14 +286,6 @@ impl Zendesk {
         self.organizations.entry(id).or_default().extend(fields);
         Told::json(200, &told)
     }
-}
-
-/// What is known of everybody; what is false or empty is not known.
-fn told(records: &BTreeMap<String, Map<String, Value>>) -> BTreeMap<(String, String), Value> {
-    let facts = records.iter().flat_map(|(id, fields)| {
-        fields.iter().map(move |(key, value)| ((id.clone(), key.clone()), value.clone()))
-    });
-    facts.filter(|(_, value)| !value.is_null() && *value != Value::Bool(false)).collect()
 }
 
 fn job_status(id: usize, status: &str, results: &Value) -> Told {
