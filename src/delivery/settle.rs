@@ -123,7 +123,12 @@ impl Sender {
             Remedy::BackOffIfHarmless | Remedy::LeaveUnsettled => {
                 self.give_up(shipment, &reason, true);
             }
-            Remedy::Bisect => self.bisect(shipment, fault, unclear),
+            Remedy::Bisect => {
+                // What was refused together may have been taken in part, by a request before the one
+                // that was refused or by a reply that did not say of whom.
+                let unclear = if shipment.batch.len() > 1 { exposed } else { unclear };
+                self.bisect(shipment, fault, unclear);
+            }
             Remedy::HaltDestination => {
                 self.put_all_back(&shipment, &reason, exposed);
                 self.halt(&reason);
