@@ -353,8 +353,9 @@ impl Destination for Salesforce {
         Ok(Remote::default())
     }
 
+    /// Salesforce takes names that differ in nothing but their case for one.
     fn field_name(&self, name: &str) -> String {
-        self.naming.name(name)
+        self.naming.name(name).to_lowercase()
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {
