@@ -106,7 +106,7 @@ impl Resumed {
         receipt: &Receipt,
         session: &Session,
     ) -> Result<(), JournalError> {
-        let (mut acknowledged, mut withdrawn) = (Vec::new(), Vec::new());
+        let (mut acknowledged, mut withdrawn, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         self.notices.extend(receipt.notices().iter().cloned());
         let outcomes = open.positions.iter().map(|position| &receipt.outcomes()[*position]);
         for (row, outcome) in open.rows.iter().zip(outcomes) {
@@ -116,7 +116,10 @@ impl Resumed {
                     withdrawn.push(*row);
                     self.fault = Some(session.redact(reason));
                 }
-                Outcome::Unsettled { reason } => self.leave(1, session.redact(reason)),
+                Outcome::Unsettled { reason } => {
+                    lost.push(*row);
+                    self.leave(1, session.redact(reason));
+                }
                 Outcome::Rejected { reason } => {
                     let reason = session.redact(reason);
                     journal.record(&Entry::Rejected { row: *row, reason, unclear: false })?;
@@ -130,6 +133,9 @@ impl Resumed {
         }
         if counts.1 > 0 {
             journal.record(&Entry::Withdrawn(ranges(withdrawn)))?;
+        }
+        if !lost.is_empty() {
+            journal.record(&Entry::Lost(ranges(lost)))?;
         }
         self.acknowledged += counts.0;
         self.withdrawn += counts.1;

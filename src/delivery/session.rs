@@ -166,6 +166,7 @@ impl Session {
     }
 
     /// Sends no more per day than this.
+    #[must_use]
     pub fn within(self, budget: Option<Arc<Budget>>) -> Self {
         if let Some(budget) = budget {
             self.core.budget(budget);

@@ -75,7 +75,7 @@ impl Sender {
                 Outcome::Rejected { reason } => self.reject(&message, &reason, unclear),
                 Outcome::Unsettled { reason } => {
                     let reason = self.session.redact(&reason);
-                    self.tally.leave_unsettled(&message, &reason);
+                    self.tally.lose(&message, &reason);
                 }
                 Outcome::Retry { after, reason } => {
                     let due = due(after, backoff(past.refusals + 1, self.session.core.chance()));

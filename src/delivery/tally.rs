@@ -30,6 +30,7 @@ pub(super) struct LaneTally {
     /// Settled, not yet journaled.
     acknowledging: Vec<u64>,
     withdrawing: Vec<u64>,
+    losing: Vec<u64>,
     /// The whole list is replaced: rows taken off without a message once all others have arrived.
     displaced: Option<Vec<[u64; 2]>>,
 }
@@ -77,6 +78,7 @@ impl LaneTally {
             withdrawn: 0,
             acknowledging: Vec::new(),
             withdrawing: Vec::new(),
+            losing: Vec::new(),
             displaced: None,
         }
     }
@@ -130,6 +132,10 @@ impl LaneTally {
         if count > 0 {
             self.journal.record(&Entry::Withdrawn(ranges(rows)))?;
             self.withdrawn += count;
+        }
+        let rows = std::mem::take(&mut self.losing);
+        if !rows.is_empty() {
+            self.journal.record(&Entry::Lost(ranges(rows)))?;
         }
         Ok(())
     }
@@ -188,6 +194,15 @@ impl Tally {
     pub(super) fn leave_unsettled(&mut self, message: &Message, reason: &str) {
         for (lane, _) in places(message) {
             self.lanes[lane].blame(reason);
+        }
+    }
+
+    /// The destination says of the message that nobody knows: nothing more will be heard of it.
+    pub(super) fn lose(&mut self, message: &Message, reason: &str) {
+        for (lane, row) in places(message) {
+            self.lanes[lane].losing.push(row);
+            self.lanes[lane].blame(reason);
+            self.touch(lane);
         }
     }
 

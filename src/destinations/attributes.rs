@@ -14,6 +14,17 @@ pub(super) fn attributes(message: &Message) -> impl Iterator<Item = (&str, Value
     of_profile.chain(message.traits())
 }
 
+/// The same without the profile columns that the vendor has properties of its own for.
+pub(super) fn attributes_beside<'m>(
+    message: &'m Message,
+    own: &'static [&'static str],
+) -> impl Iterator<Item = (&'m str, Value<'m>)> {
+    let of_profile = message.profile().filter(move |(name, _)| {
+        !own.contains(name) && !message.traits().any(|(taken, _)| taken == *name)
+    });
+    of_profile.chain(message.traits())
+}
+
 /// The preferred email, unless an attribute says it already.
 pub(super) fn email_beside_attributes(message: &Message) -> Option<&str> {
     message.email().filter(|_| !attributes(message).any(|(name, _)| name == "email"))

@@ -1,5 +1,7 @@
 //! What holds for every destination of the catalogue.
 
+use std::collections::BTreeMap;
+
 use super::fixture::{SECRET, configured, settings, told};
 use super::{
     CATALOGUE, Common, Configured, Entry, Fault, HTTP_OPTIONS, OptionDoc, Outcome, Reader, entry,
@@ -327,6 +329,28 @@ async fn no_window_exceeds_any_quota_of_the_catalogue() {
                 moments.iter().filter(|at| *at >= from && **at < *from + quota.per).count()
             });
             assert!(most.max().unwrap() <= quota.limit as usize, "{}", made.spec.kind);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_takes_the_requests_that_a_plan_reckons_with() {
+    for made in over_http() {
+        let mut seen: BTreeMap<(&str, usize), (usize, usize)> = BTreeMap::new();
+        for batch in made.batches().into_values() {
+            // Who leaves needs fewer requests or more; lists are mostly made of members.
+            if batch.messages().iter().all(crate::message::Message::is_member) {
+                let [first, again] = made.requests_for(&batch).await;
+                let kind = (batch.messages()[0].call().as_str(), batch.len());
+                let (least, most) = seen.entry(kind).or_insert((again, first));
+                (*least, *most) = ((*least).min(again), (*most).max(first));
+            }
+        }
+        for ((call, rows), (least, most)) in seen {
+            let call = made.spec.calls.iter().find(|taken| taken.as_str() == call);
+            let reckoned = made.destination.requests(*call.unwrap(), rows);
+            let kind = made.spec.kind;
+            assert!((least..=most).contains(&reckoned), "{kind} {rows}: {least} to {most}");
         }
     }
 }

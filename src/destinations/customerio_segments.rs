@@ -54,7 +54,8 @@ region = "us"
 "#,
     notes: &[
         "A segment is found by the id (a number) or name in the sync's `list`, else by the model's name, and created as a manual one where there is none; data-driven segments take no members.",
-        "People must exist in the workspace under the user id: send them by a `customerio` destination first. Customer.io ignores ids that it does not know and says nothing of them; that it never creates somebody for one is uncertain.",
+        "People must exist in the workspace under the user id: send them by a `customerio` destination first.",
+        "Customer.io ignores ids that it does not know and says nothing of them; that it never creates somebody for one is uncertain.",
         "A workspace that tells people apart by email alone cannot take them off a segment over its API: send the audience as an attribute by `customerio` instead.",
         "Putting somebody on a segment can start campaigns, for everybody at once on the first run.",
         "The App API, which finds and creates segments, takes 10 requests per second.",

@@ -132,7 +132,7 @@ pub(super) fn answered(response: &Response) -> Result<(), Fault> {
             Fault::Throttled { retry_after: Some(named.unwrap_or(A_WHILE)), reason }
         }
         (10 | 102 | 190 | 200..=299 | 368, _) => Fault::Denied { reason },
-        (100, Some(33 | 1_713_230)) | (2650 | 2655 | 1_487_301 | 1_487_366, _) => {
+        (100, Some(33 | 1_713_230)) | (2635 | 2650 | 2655 | 1_487_301 | 1_487_366, _) => {
             Fault::Misconfigured { reason }
         }
         (1 | 2 | 5000..=5999, _) => Fault::Ambiguous { reason },

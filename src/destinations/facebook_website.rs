@@ -197,7 +197,9 @@ impl Destination for Pixel {
             portions.settle(&portion, answer)?;
         }
         let mut receipt = portions.into_receipt(batch);
-        said.into_iter().for_each(|(count, text)| receipt.notice(count, text));
+        for (count, text) in said {
+            receipt.notice(count, text);
+        }
         Ok(receipt.into())
     }
 }

@@ -137,6 +137,20 @@ impl Configured {
         Conversation { result, notices, remote, captured }
     }
 
+    /// How many requests the batch takes the first time, and once more when all that can be remembered
+    /// is; what opening takes is not counted.
+    pub async fn requests_for(&self, batch: &Batch) -> [usize; 2] {
+        let session = Session::served(&self.terms(), Vec::new(), self.server());
+        let remote = self.destination.open(&session, &target_of(batch, None)).await.unwrap();
+        let mut counts = [0; 2];
+        for count in &mut counts {
+            let before = session.captured().len();
+            self.destination.deliver(&session, &remote, batch).await.unwrap();
+            *count = session.captured().len() - before;
+        }
+        counts
+    }
+
     async fn followed(
         &self,
         session: &Session,
@@ -266,6 +280,14 @@ impl Configured {
         let text = |name: &&'static str| of(name).map(|(_, text)| (*text).to_owned());
         let profile = self.profile().iter().map(text).collect();
         message(shape, FixtureRow { profile, ..self.row(user, Change::Entered, Vec::new()) })
+    }
+
+    /// An `identify` that carries these profile columns and no trait.
+    pub fn enriched(&self, user: User, profile: &[(&str, &str)]) -> Message {
+        let names = profile.iter().map(|(name, _)| ((*name).into(), (*name).into())).collect();
+        let shape = Shape { profile: names, ..self.shape(Call::Identify, &[]) };
+        let profile = profile.iter().map(|(_, text)| Some((*text).to_owned())).collect();
+        message(shape, FixtureRow { profile, ..self.row(user, Change::Changed, Vec::new()) })
     }
 
     /// Traits of one user or, as `group`, account.

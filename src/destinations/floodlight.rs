@@ -10,7 +10,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
@@ -44,10 +43,8 @@ pub static SPEC: Spec = Spec {
     calls: &[Call::Track],
     grain: Grain::Subject,
     identifiers: "a device id, a click id, or a match id (the user id)",
-    quotas: &[
-        Quota { limit: 1, per: Duration::from_secs(1) },
-        Quota { limit: 50_000, per: Duration::from_hours(24) },
-    ],
+    quotas: &[Quota::per_second(1)],
+    daily: Some(50_000),
     batch: BatchLimits { rows: ROWS, max_rows: ROWS, bytes: 20_000_000, row_bytes: BYTES },
     concurrency: 1,
     idempotency: Idempotency::MessageId,

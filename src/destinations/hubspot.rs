@@ -70,8 +70,9 @@ event_prefix = "pe1234567_"
         "HubSpot takes a batch of events as a whole and names no refused ones; an event is dropped when its id was seen within a year.",
         "New contacts are not marketing contacts unless the account makes them so; Muster never sets it.",
         "Plans allow 100 or 190 requests in ten seconds and a number per day; when the day's are used up, nothing more is sent in that run.",
+        "Other destinations of the same account count against the same limits: where they run together, lower the `rate_limit` of each.",
         "How large a request may be is uncertain; requests are kept below 3 MB.",
-        "The needed scopes are `crm.objects.contacts.read` and `.write`, `crm.objects.companies.write` for accounts, and `crm.schemas.contacts.write` (`.companies.write`) to create properties.",
+        "The needed scopes are `crm.objects.contacts.read` and `.write`, `crm.objects.companies.write` for accounts, `crm.schemas.contacts.write` (`.companies.write`) to create properties, and `analytics.behavioral_events.send` for events.",
     ],
     ..Spec::EVENT
 };
@@ -214,6 +215,14 @@ impl Destination for HubSpot {
         let identifier = self.identifier(kind).unwrap_or("email");
         let objection = |field| properties::objection(field, identifier);
         nameless.into_iter().chain(target.fields.iter().filter_map(objection)).collect()
+    }
+
+    fn requests(&self, call: Call, messages: usize) -> usize {
+        match call {
+            // Read, then update whom there is and create whom there is not.
+            Call::Identify if self.contact_id.is_none() => 1 + messages.min(2),
+            _ => 1,
+        }
     }
 
     async fn deliver(

@@ -23,6 +23,7 @@ use crate::finding::Finding;
 
 /// The version that requests and replies are checked against.
 const VERSION: &str = "v3";
+const NOT_FOUND: &str = "OBJECT_NOT_FOUND";
 /// Until HubSpot counts anew, at midnight of the account, whose time zone nobody tells us.
 const DAILY: Duration = Duration::from_hours(1);
 
@@ -191,15 +192,15 @@ impl Api {
         session.send(request).await?.object::<Page>().map(|_| ())
     }
 
-    /// HubSpot's ids of the contacts with these emails, whichever of a contact's addresses they are.
-    /// Nobody is created. In a rehearsal, nobody is found.
+    /// The contacts with these emails, whichever of a contact's addresses they are. Nobody is created.
+    /// In a rehearsal, nobody is found.
     pub(super) async fn contacts_by_email(
         &self,
         session: &Session,
         emails: &[&str],
-    ) -> Result<HashMap<String, String>, Fault> {
+    ) -> Result<Found, Fault> {
         if emails.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Found::default());
         }
         let inputs: Vec<Json> = emails.iter().map(|email| json!({"id": email})).collect();
         let body = json!({
@@ -211,20 +212,22 @@ impl Api {
         let path: &[&str] = &["contacts", "batch", "read"];
         let request = self.write(Method::POST, ("objects", path), &body)?;
         match session.send(request).await {
-            Ok(response) => Ok(response.object::<Found>()?.by_email()),
-            Err(Fault::Rehearsed) => Ok(HashMap::new()),
+            Ok(response) => response.object(),
+            Err(Fault::Rehearsed) => Ok(Found::default()),
             Err(fault) => Err(fault),
         }
     }
 }
 
 /// Contacts as far as they matter here.
-#[derive(Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Found {
     results: Vec<Contact>,
+    #[serde(default)]
+    errors: Vec<Complaint>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Contact {
     id: String,
     #[serde(default)]
@@ -233,9 +236,9 @@ struct Contact {
 
 impl Found {
     /// Their ids by each of their addresses, in lower case.
-    pub(super) fn by_email(self) -> HashMap<String, String> {
+    pub(super) fn by_email(&self) -> HashMap<String, String> {
         let mut ids = HashMap::new();
-        for Contact { id, properties } in self.results {
+        for Contact { id, properties } in &self.results {
             let addresses = ["email", "hs_additional_emails"]
                 .into_iter()
                 .filter_map(|name| properties.get(name)?.as_str())
@@ -245,6 +248,12 @@ impl Found {
             }
         }
         ids
+    }
+
+    /// Whether the reply says that there is nobody behind some of the emails. HubSpot has been seen to
+    /// answer with success and nothing at all, which says nothing of anybody.
+    pub(super) fn tells_who_is_missing(&self) -> bool {
+        self.errors.iter().any(Complaint::is_absence)
     }
 }
 
@@ -276,6 +285,11 @@ impl Complaint {
             Some(after.chars().take_while(char::is_ascii_digit).collect())
         });
         told.filter(|id| self.category == "CONFLICT" && !id.is_empty())
+    }
+
+    /// Whether it is about a record that is not there.
+    pub(super) fn is_absence(&self) -> bool {
+        self.category == NOT_FOUND
     }
 
     pub(super) fn lacks_property(&self) -> bool {

@@ -21,7 +21,7 @@ use super::hubspot_api::{
     ACCESS_TOKEN, API_VERSION, Api, BATCH, CLIENT_ID, CLIENT_SECRET, Credentials, QUOTAS,
     REFRESH_TOKEN,
 };
-use super::membership::{List, Parted};
+use super::membership::{List, Member, Parted};
 use super::{
     Batch, Built, Common, Delivery, Destination, Entry, Fault, HTTP_OPTIONS, Idempotency,
     MatchField, Maturity, OptionDoc, Outcome, Reader, Receipt, Receipts, Remote, Secret, Spec,
@@ -29,13 +29,14 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 #[cfg(test)]
 pub(super) use tests::server;
 
 pub(super) const ENTRY: Entry =
     Entry { spec: &SPEC, options: OPTIONS, common: HTTP_OPTIONS, configure };
 
-const EMAIL: MatchField = MatchField { source: "email", normalise: plain_email };
+const EMAIL: MatchField = MatchField { source: "email", normalise: normalise::plain_email };
 
 /// What is known of HubSpot's lists.
 pub static SPEC: Spec = Spec {
@@ -56,7 +57,8 @@ access_token = "${HUBSPOT_ACCESS_TOKEN}"
     notes: &[
         "A list is found by the id (a number) or name in the sync's `list`, else by the model's name, and created as a static list of contacts where there is none; active lists take no members.",
         "A batch of up to 100 members takes two requests, and a third one where contacts are created.",
-        "Who enters and is no contact yet becomes one, with nothing but an email; `create_contacts = false` refuses such members instead. New contacts are not marketing contacts unless the account makes them so.",
+        "Who enters and is no contact yet becomes one, with nothing but an email; `create_contacts = false` refuses such members instead.",
+        "New contacts are not marketing contacts unless the account makes them so.",
         "A contact is one member under all of its addresses: who leaves by one of them is taken off, even where another one is still to be on the list, unless both are in one batch.",
         "A contact that HubSpot does not show yet, or not any more, is tried again.",
         "That a look-up by a secondary address finds the contact is uncertain; where it does not, creating finds it.",
@@ -126,6 +128,10 @@ impl Destination for Lists {
         }
     }
 
+    fn requests(&self, _: Call, _: usize) -> usize {
+        3
+    }
+
     async fn deliver(
         &self,
         session: &Session,
@@ -142,12 +148,10 @@ impl Destination for Lists {
             let made = contacts::created(&self.api, session, &strangers, &mut receipt).await?;
             added.extend(made);
         } else {
-            let reason = "HubSpot has no contact with that email, and `create_contacts` is false";
-            for member in &strangers {
-                let outcome = Outcome::Rejected { reason: reason.into() };
-                // Positions are those of this batch.
-                let _ = receipt.set(member.position, outcome);
-            }
+            put(&mut receipt, &strangers, &people.absence(NOBODY));
+        }
+        if !people.is_complete {
+            put(&mut receipt, &people.strangers(&leaving), &people.absence(NOBODY));
         }
         let removed = people.of(&leaving);
         self.change(session, &list, (added, removed), &mut receipt).await?;
@@ -155,11 +159,12 @@ impl Destination for Lists {
     }
 }
 
-/// Trimmed and in lower case; HubSpot knows nobody by a hash.
-fn plain_email(text: &str, country: Option<&str>) -> Result<String, &'static str> {
-    match normalise::email(text, country)? {
-        hash if normalise::is_hash(&hash) => Err("a hashed email, where only plain ones are taken"),
-        email => Ok(email),
+const NOBODY: &str = "HubSpot has no contact with that email, and `create_contacts` is false";
+
+fn put(receipt: &mut Receipt, members: &[Member<'_>], outcome: &Outcome) {
+    for member in members {
+        // Positions are those of this batch.
+        let _ = receipt.set(member.position, outcome.clone());
     }
 }
 

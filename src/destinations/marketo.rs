@@ -55,6 +55,7 @@ client_secret = "${MARKETO_CLIENT_SECRET}"
     notes: &[
         "Events are not sent: Marketo takes activities only for its own numeric ids, of types that are made by hand.",
         "Fields that are missing are created when a sync begins, unless `create_fields = false`; Marketo can hide a field again but never delete it, and creates at most 100 this way.",
+        "Reading and creating fields of people takes the permission Read-Write Schema Custom Field.",
         "Fields of companies cannot be created through the API: make them in Admin > Field Management.",
         "Companies are read-only where Marketo mirrors those of Salesforce or Dynamics.",
         "People are matched by email alone; an email that several people share is refused by Marketo, and one that is not ASCII before it is sent.",

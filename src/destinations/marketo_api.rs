@@ -79,6 +79,7 @@ pub(super) struct Row {
 struct Results<T> {
     result: Vec<T>,
     next_page_token: Option<String>,
+    more_result: Option<bool>,
 }
 
 /// Pages followed at most: far more than any query here has.
@@ -138,7 +139,9 @@ impl Api {
                 request.url.query_pairs_mut().extend_pairs(query).extend_pairs(next);
             }
             let page: Results<T> = session.send(request).await?.json()?;
-            let is_last = page.result.is_empty() || page.next_page_token.is_none();
+            let is_last = page.result.is_empty()
+                || page.more_result == Some(false)
+                || page.next_page_token.is_none();
             found.extend(page.result);
             token = page.next_page_token;
             if is_last {

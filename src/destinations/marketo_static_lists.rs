@@ -23,6 +23,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use people::People;
 use remote::Folder;
 
@@ -145,6 +146,10 @@ impl Destination for StaticLists {
             None => remote::created(&self.api, session, name, self.folder).await?,
         };
         Ok(list.into_remote())
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        2
     }
 
     /// Both requests are repeatable: a fault half-way concerns the batch as a whole.

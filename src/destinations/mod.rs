@@ -85,6 +85,7 @@ catalogue! {
     braze_cohorts,
     customerio,
     customerio_segments,
+    eloqua,
     facebook_custom_audiences,
     facebook_website,
     file,
@@ -142,6 +143,12 @@ pub trait Destination: fmt::Debug + Send + Sync {
     /// a finding, so the mapping need not be reversible, only the same every time.
     fn field_name(&self, name: &str) -> String {
         name.to_owned()
+    }
+
+    /// How many requests a batch of that many messages takes when all is well: what `plan` reckons with.
+    fn requests(&self, call: Call, messages: usize) -> usize {
+        let _ = (call, messages);
+        1
     }
 
     /// What of a sync cannot be sent there, each as one sentence that names the field. Pure: `check`

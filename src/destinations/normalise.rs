@@ -107,7 +107,6 @@ fn plausible(address: String) -> Normalised {
 
 /// IDFA or Google advertising id in lower case with its hyphens, or its hash: platforms that take it
 /// hashed.
-#[cfg_attr(not(test), expect(dead_code, reason = "of destinations to come"))]
 pub(super) fn advertising_id(text: &str, country: Option<&str>) -> Normalised {
     hashed_before(text).map_or_else(|| plain_advertising_id(text, country), Ok)
 }

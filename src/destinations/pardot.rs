@@ -18,6 +18,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
+use super::attributes::attributes_beside;
 use super::reader::address;
 use super::salesforce_api::{
     CLIENT_ID, CLIENT_SECRET, LOGIN_URL, Login, PRIVATE_KEY, REFRESH_TOKEN, USERNAME, Whither,
@@ -44,7 +45,7 @@ pub static SPEC: Spec = Spec {
     calls: &[Call::Identify],
     grain: Grain::Email,
     identifiers: "email; where several prospects have it, the one that was updated last",
-    profile: &["first_name", "last_name", "company"],
+    profile: PROFILE,
     quotas: &[Quota::per_second(2)],
     // Of the smallest edition.
     daily: Some(25_000),
@@ -60,7 +61,7 @@ client_secret = "${SALESFORCE_CLIENT_SECRET}"
 business_unit_id = "0Uv000000000000CAA"
 "#,
     notes: &[
-        "Pardot allows 25,000 (Growth), 50,000 (Plus) or 100,000 (Advanced, Premium) requests per day, and every prospect takes one: at 2 per second the smallest allowance lasts for three and a half hours; the rest stays pending for a later run.",
+        "Pardot allows 25,000 (Growth), 50,000 (Plus) or 100,000 (Advanced, Premium) requests per day, and every prospect takes one: the smallest allowance holds here, counted across runs; say yours with `daily_limit`.",
         "More than five requests at the same time, from all programs together, are slowed down.",
         "A column `ltv_90d` is written to the custom field `ltv_90d__c` (the suffix is that of version 5); standard fields must be listed in `standard_fields`, and their types are not checked.",
         "Custom fields that are missing are created when a sync begins, which takes the ability to configure fields, unless `create_fields = false`.",
@@ -116,9 +117,9 @@ const fn yes() -> bool {
     true
 }
 
-/// Profile columns and the fields they are written to.
-const PROFILE: &[(&str, &str)] =
-    &[("first_name", "firstName"), ("last_name", "lastName"), ("company", "company")];
+/// Profile columns that have a field of their own, and that field's name.
+const PROFILE: &[&str] = &["first_name", "last_name", "company"];
+const PROFILE_FIELDS: &[&str] = &["firstName", "lastName", "company"];
 
 #[derive(Debug)]
 struct Pardot {
@@ -222,13 +223,12 @@ impl Serialize for Prospect<'_> {
         let Self { email, naming, message } = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("email", email)?;
-        for (column, field) in PROFILE {
-            let found = message.profile().find(|(name, value)| name == column && !value.is_null());
-            if let Some((_, value)) = found {
+        for (column, field) in PROFILE.iter().zip(PROFILE_FIELDS) {
+            if let Some((_, value)) = message.profile().find(|(name, _)| name == column) {
                 map.serialize_entry(field, &text(&value))?;
             }
         }
-        for (name, value) in message.traits() {
+        for (name, value) in attributes_beside(message, PROFILE) {
             map.serialize_entry(&naming.name(name), &text(&value))?;
         }
         map.end()

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use members::Members;
 
 pub(super) const ENTRY: Entry =
@@ -152,6 +153,10 @@ impl Destination for Tables {
             format!("`{name}` is longer than the {LONGEST_NAME} characters that Responsys takes")
         };
         (column.len() > LONGEST_NAME).then(objection).into_iter().collect()
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        1 + usize::from(self.create_members)
     }
 
     async fn deliver(

@@ -2,7 +2,8 @@
 //!
 //! There is no vendor who says what a file holds, so the contract is ours: a folder per list, in it a
 //! folder for those added and one for those removed, in these one file per batch, named after run and
-//! row so that a repeated batch takes the place of the first try. S3 shows an object as a whole or not
+//! row so that a repeated batch takes the place of the first try. A list that is replaced is written
+//! into a folder of its own, and a last object says that it is whole. S3 shows an object as a whole or not
 //! at all. It never lists, reads or deletes what lies there.
 
 mod place;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,7 @@ pub static SPEC: Spec = Spec {
     identifiers: "email; and phone, idfa, gaid and external_id, plain or as SHA-256",
     match_fields: PLAIN,
     receipts: Receipts::Opaque,
+    replaces: true,
     // Of one prefix of a bucket.
     quotas: &[Quota::per_second(3500)],
     batch: BatchLimits { rows: 50_000, max_rows: 100_000, bytes: 32_000_000, row_bytes: 1_000_000 },
@@ -69,10 +72,11 @@ secret_access_key = "${AWS_SECRET_ACCESS_KEY}"
 "#,
     notes: &[
         "Files are called `<prefix>/<list>/added/<run>-<row>.csv` and `…/removed/…`, where the list is the sync's `list`, else the model's key.",
-        "A file of added members also holds those whose other columns changed; the first run adds everybody.",
+        "The first run adds everybody. The model's other columns are as they were when a member was added: a later change of theirs writes no file.",
         "Runs must be applied in the order of their names; within a run the order does not matter, since nobody is in two of its files.",
         "At least once: what a killed run wrote may be written again by the next one, under its own name.",
-        "There is no manifest that says that a run is complete; each file is complete when it is there.",
+        "With `--replace` everybody is written into `…/full/<run>-<row>.csv`, and then an object `…/full/<run>.complete.json`: from then on nobody else is on the list. Without that object, the files only add.",
+        "Otherwise nothing says that a run is complete; each file is complete when it is there.",
         "Columns are `audience_key`, `audience_action` (`true` or `false`), `user_id`, the identifiers, for added members the model's other columns, and `timestamp`; every value is quoted, lines end with LF.",
         "By default people are told apart by `email`; `match_by` names others or more. One row holds one combination of them, and the first of the users who share it.",
         "Emails are trimmed and in lower case, phones in E.164; `hash` names identifiers that are written as SHA-256 in hexadecimal, in a column such as `email_sha256`.",
@@ -144,7 +148,7 @@ enum Encryption {
 }
 
 /// One bucket.
-struct Drop {
+struct Files {
     bucket: Bucket,
     key: Arc<AwsKey>,
     columns: Columns,
@@ -152,17 +156,29 @@ struct Drop {
     kms_key_id: Option<String>,
 }
 
-impl fmt::Debug for Drop {
+impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drop").field("bucket", &self.bucket).finish_non_exhaustive()
+        f.debug_struct("Files").field("bucket", &self.bucket).finish_non_exhaustive()
     }
 }
 
 /// Where the files of a sync lie in this run.
 #[derive(Debug, Serialize, Deserialize)]
 struct Opened {
+    audience_key: String,
     folder: String,
     run: String,
+    /// Whether they are the whole list.
+    #[serde(default)]
+    is_full: bool,
+}
+
+/// What says that a list was written as a whole.
+#[derive(Serialize)]
+struct Complete<'a> {
+    audience_key: &'a str,
+    run_id: &'a str,
+    mode: &'static str,
 }
 
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
@@ -195,7 +211,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         user_id: options.user_id,
         delimiter: options.delimiter,
     };
-    let drop = Drop {
+    let files = Files {
         bucket,
         key: Arc::new(key),
         columns,
@@ -203,7 +219,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         kms_key_id: options.kms_key_id,
     };
     let secrets = [options.secret_access_key].into_iter().chain(options.session_token).collect();
-    Ok(Built::new(Arc::new(drop), secrets).matching(fields).in_country(country))
+    Ok(Built::new(Arc::new(files), secrets).matching(fields).in_country(country))
 }
 
 /// What people are told apart by; a value may only be a hash already where hashes are written.
@@ -229,7 +245,7 @@ fn fields(
 }
 
 #[async_trait]
-impl Destination for Drop {
+impl Destination for Files {
     async fn check(&self, session: &Session) -> Result<(), Fault> {
         let request = Request::get(self.bucket.location()).signed(&self.key);
         session.send(request.reading(reply::located)).await.map(drop)
@@ -238,10 +254,26 @@ impl Destination for Drop {
     /// Every run has files of its own.
     async fn open(&self, _session: &Session, target: &Target) -> Result<Remote, Fault> {
         let folder = target.list.as_ref().unwrap_or(&target.model_key).clone();
-        let opened = Opened { folder, run: target.run.clone() };
-        serde_json::to_value(opened)
-            .map(Remote)
-            .map_err(|error| Fault::Protocol { reason: error.to_string() })
+        let (audience_key, run) = (target.model_key.clone(), target.run.clone());
+        Opened { audience_key, folder, run, is_full: false }.into_remote()
+    }
+
+    async fn begin_replacing(
+        &self,
+        _session: &Session,
+        remote: &Remote,
+        _started: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        Opened { is_full: true, ..Opened::of(remote)? }.into_remote()
+    }
+
+    async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
+        let Opened { audience_key, folder, run, .. } = &Opened::of(remote)?;
+        let complete = Complete { audience_key, run_id: run, mode: "full" };
+        let body = serde_json::to_vec(&complete).map_err(|error| unreadable(&error))?;
+        let name = format!("{run}.complete.json");
+        let url = self.bucket.object(&[folder, Kind::Full.word(), &name]);
+        session.send(self.put(url, "application/json", body)).await.map(drop)
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {
@@ -260,27 +292,26 @@ impl Destination for Drop {
         remote: &Remote,
         batch: &Batch,
     ) -> Result<Delivery, Fault> {
-        let opened = Opened::deserialize(&remote.0).map_err(|error| Fault::Protocol {
-            reason: format!("what was kept of the folder cannot be read: {error}"),
-        })?;
+        let opened = Opened::of(remote)?;
+        let added = if opened.is_full { Kind::Full } else { Kind::Added };
         let Parted { entering, leaving } = Parted::of(batch);
-        for (kind, members) in [(Kind::Removed, leaving), (Kind::Added, entering)] {
+        for (kind, members) in [(Kind::Removed, leaving), (added, entering)] {
             let Some(first) = members.first() else { continue };
             let row = first.message.parts().next().map_or(0, Part::row_number);
             let name = format!("{}-{row:010}.csv", opened.run);
             let url = self.bucket.object(&[&opened.folder, kind.word(), &name]);
             let rows = members.iter().map(|member| member.message);
-            let request = self.put(url, self.columns.written(kind, rows)?);
+            let file = self.columns.written(kind, rows)?;
+            let request = self.put(url, "text/csv; charset=utf-8", file);
             session.send(request).await?;
         }
         Ok(batch.delivered().into())
     }
 }
 
-impl Drop {
-    fn put(&self, url: url::Url, body: Vec<u8>) -> Request {
-        let mut request =
-            Request::new(Method::PUT, url).body("text/csv; charset=utf-8", body.into());
+impl Files {
+    fn put(&self, url: url::Url, content_type: &'static str, body: Vec<u8>) -> Request {
+        let mut request = Request::new(Method::PUT, url).body(content_type, body.into());
         if let Some(encryption) = self.encryption {
             request = request.header("x-amz-server-side-encryption", encryption.word());
         }
@@ -289,6 +320,20 @@ impl Drop {
         }
         request.signed(&self.key).reading(reply::stored)
     }
+}
+
+impl Opened {
+    fn of(remote: &Remote) -> Result<Self, Fault> {
+        Self::deserialize(&remote.0).map_err(|error| unreadable(&error))
+    }
+
+    fn into_remote(self) -> Result<Remote, Fault> {
+        serde_json::to_value(self).map(Remote).map_err(|error| unreadable(&error))
+    }
+}
+
+fn unreadable(error: &serde_json::Error) -> Fault {
+    Fault::Protocol { reason: format!("what is kept of the folder cannot be read: {error}") }
 }
 
 impl Encryption {

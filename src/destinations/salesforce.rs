@@ -18,6 +18,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
+use super::attributes::attributes_beside;
 use super::reader::address;
 use super::salesforce_api::{
     API_VERSION, CLIENT_ID, CLIENT_SECRET, LOGIN_URL, Login, Org, PRIVATE_KEY, REFRESH_TOKEN,
@@ -71,8 +72,8 @@ account_external_id_field = "Ext_Account_Id__c"
         "Fields must exist: what is missing, of another type or not writable for the user stops the sync with what is wanted; Muster creates none.",
         "A column `ltv_90d` is written to the custom field `ltv_90d__c`; names that end in `__c` are used as they are, and standard fields must be listed in `standard_fields`.",
         "Contacts and leads need a `last_name`, leads a `company` too: both come from the profiles, are written each time, and whoever lacks them is invalid.",
-        "The allowance of API calls is one per day (100,000 and more by licences): at 5 requests per second it lasts for five and a half hours; lower `rate_limit` where other programs need it too.",
-        "A used-up daily allowance (a 403) leaves the rest pending for a later run.",
+        "The allowance of API calls is one per day (100,000 and more by licences), shared with all other programs: 100,000 hold here, counted across runs; say your share with `daily_limit`.",
+        "A used-up daily allowance (a 403, or the header `Sforce-Limit-Info`) leaves the rest pending for a later run.",
         "Batches of more than 200 rows travel as jobs of the Bulk API 2.0: ask for them with `batch_size`.",
         "In a job an empty text clears a field, as NULL does; a job that broke off leaves its records unsettled.",
         "A checkbox is never NULL: `false` is written instead.",
@@ -148,10 +149,6 @@ enum Person {
     Lead,
 }
 
-/// Profile columns and the fields they are written to.
-const PROFILE: &[(&str, &str)] =
-    &[("first_name", "FirstName"), ("last_name", "LastName"), ("company", "Company")];
-
 /// One organisation.
 #[derive(Debug)]
 struct Salesforce {
@@ -210,6 +207,16 @@ impl Person {
         }
     }
 
+    /// Profile columns that have a field of their own, and that field's name.
+    const fn profile(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Contact => (&["first_name", "last_name"], &["FirstName", "LastName"]),
+            Self::Lead => {
+                (&["first_name", "last_name", "company"], &["FirstName", "LastName", "Company"])
+            }
+        }
+    }
+
     fn required(self) -> Vec<&'static str> {
         match self {
             Self::Contact => vec!["last_name"],
@@ -265,17 +272,17 @@ impl Salesforce {
 
     fn values<'a>(&self, message: &'a Message) -> Vec<(String, Written<'a>)> {
         let checkboxes = self.checkboxes();
+        let (own, fields) = self.person.profile();
         let mut values = Vec::new();
         if message.level() == Level::User {
             let email = message.email().filter(|_| self.send_email);
             values.extend(email.map(|email| ("Email".to_owned(), Written(Value::Text(email)))));
-            for (column, field) in PROFILE {
-                let found =
-                    message.profile().find(|(name, value)| name == column && !value.is_null());
+            for (column, field) in own.iter().zip(fields) {
+                let found = message.profile().find(|(name, _)| name == column);
                 values.extend(found.map(|(_, value)| ((*field).to_owned(), Written(value))));
             }
         }
-        values.extend(message.traits().map(|(name, value)| {
+        values.extend(attributes_beside(message, own).map(|(name, value)| {
             let name = self.naming.name(name);
             let written = Written::of(value, checkboxes.contains(&name));
             (name, written)
@@ -288,8 +295,8 @@ impl Salesforce {
         match level {
             Level::Account => self.account_key.iter().map(String::as_str).collect(),
             Level::User => {
-                let profile = PROFILE.iter().map(|(_, field)| *field);
-                profile.chain(["Email", &self.key]).collect()
+                let (_, fields) = self.person.profile();
+                fields.iter().copied().chain(["Email", &self.key]).collect()
             }
         }
     }

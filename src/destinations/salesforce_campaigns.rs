@@ -30,6 +30,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use people::{Kinds, Members, People, Person};
 
 pub(super) const ENTRY: Entry =
@@ -43,6 +44,7 @@ pub static SPEC: Spec = Spec {
     identifiers: "email of contacts and of leads that were not converted",
     match_fields: &[EMAIL],
     quotas: &[Quota::per_second(5)],
+    daily: Some(100_000),
     batch: BatchLimits {
         rows: MOST_AT_ONCE,
         max_rows: MOST_AT_ONCE,
@@ -64,7 +66,7 @@ client_secret = "${SALESFORCE_CLIENT_SECRET}"
         "Somebody whom no contact and no open lead has as email is rejected, and tried again by later runs: people are never created.",
         "Contacts go before leads: a lead is only taken where no contact has the email, unless `people` says otherwise.",
         "Where several contacts have an email, all become members, or the oldest with `several = \"oldest\"`; whoever leaves is taken off with all of them.",
-        "A batch of 200 takes four to six requests of the daily allowance (100,000 and more by licences).",
+        "A batch of 200 takes four to six requests of the daily allowance (100,000 and more by licences), which all programs share: 100,000 hold here, counted across runs; say your share with `daily_limit`.",
         "Batches are delivered one after the other, since members of one campaign lock each other out; raise `concurrency` where several campaigns are kept.",
         "That somebody is a member already is success (the text of that error is uncertain, its code is not).",
         "A member's status is the campaign's default unless `member_status` says otherwise; Salesforce takes one that the campaign lacks for its default (uncertain).",
@@ -304,6 +306,10 @@ impl Destination for Campaigns {
 
     fn objections(&self, target: &Target) -> Vec<String> {
         remote::objection(target).into_iter().collect()
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        3
     }
 
     async fn deliver(

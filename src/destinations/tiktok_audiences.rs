@@ -253,20 +253,19 @@ impl Audiences {
 
     /// The audience of that id, which the project names.
     async fn existing(&self, session: &Session, id: &str) -> Result<Remote, Fault> {
-        let mut request = self.request(Method::GET, &["dmp", "custom_audience", "get", ""]);
-        request
-            .url
-            .query_pairs_mut()
-            .append_pair("advertiser_id", &self.advertiser)
-            .append_pair("custom_audience_ids", &json!([id]).to_string());
-        let page: Page = self.said(session, request).await?;
-        match page.list.into_iter().find(|audience| audience.audience_id == id) {
+        let audiences = self.audiences(session).await?;
+        match audiences.into_iter().find(|audience| audience.audience_id == id) {
             Some(audience) => Ok(List { id: audience.audience_id }.into_remote()),
             None => Err(membership::unknown(id, "the advertiser has no such audience")),
         }
     }
 
     async fn find(&self, session: &Session, name: &str) -> Result<Option<List>, Fault> {
+        let audiences = self.audiences(session).await?;
+        membership::named(audiences.iter().map(|one| (&*one.audience_id, &*one.name)), name)
+    }
+
+    async fn audiences(&self, session: &Session) -> Result<Vec<Audience>, Fault> {
         let mut audiences = Vec::new();
         for number in 1.. {
             let Page { list, page_info } = self.page(session, number, 100).await?;
@@ -276,7 +275,7 @@ impl Audiences {
                 break;
             }
         }
-        membership::named(audiences.iter().map(|one| (&*one.audience_id, &*one.name)), name)
+        Ok(audiences)
     }
 
     async fn create(&self, session: &Session, name: &str) -> Result<Remote, Fault> {

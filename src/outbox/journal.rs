@@ -47,6 +47,8 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         share: Option<Share>,
     },
+    /// All was said of them that will be, and nobody knows what became of them: their job is over.
+    Lost(Vec<[u64; 2]>),
 }
 
 /// The rows of one sync among the messages of a job that several syncs share.

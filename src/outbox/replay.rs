@@ -43,7 +43,7 @@ pub struct Replay {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenJob {
     pub job: Job,
-    /// Rows of this sync in it.
+    /// Rows of this sync in it that wait for it.
     pub rows: Vec<u64>,
     /// Positions of these rows among the job's messages.
     pub positions: Vec<usize>,
@@ -74,6 +74,9 @@ struct Reader {
     /// The first segment's first line; every other segment begins the same way.
     opened: Option<Entry>,
     submitted: Vec<OpenJob>,
+    /// Which job is to say of a row, by row number: its number from one, or none. Empty as long as
+    /// there was no job.
+    awaiting: Vec<u32>,
 }
 
 /// States of rows that certainly have not arrived.
@@ -93,7 +96,7 @@ impl Reader {
             unclear: BTreeSet::new(),
             jobs: Vec::new(),
         };
-        Self { replay, opened: None, submitted: Vec::new() }
+        Self { replay, opened: None, submitted: Vec::new(), awaiting: Vec::new() }
     }
 
     fn segment(&mut self, path: PathBuf, bytes: &[u8], is_last: bool) -> Result<(), JournalError> {
@@ -141,9 +144,17 @@ impl Reader {
             Entry::Rejected { row, reason, unclear } => self.reject(row, reason, unclear),
             Entry::Submitted { rows, job, share } => {
                 self.change(&rows, &UNTAKEN, RowState::Unsettled)?;
-                self.submitted.push(open_job(job, &rows, share).ok_or(Unreadable)?);
-                Ok(())
+                let open = open_job(job, &rows, share).ok_or(Unreadable)?;
+                self.awaiting.resize(self.replay.rows.len(), 0);
+                self.submitted.push(open);
+                let job = u32::try_from(self.submitted.len()).map_err(|_| Unreadable)?;
+                self.await_of(&rows, job)
             }
+            Entry::Lost(rows) if self.awaiting.is_empty() => {
+                // No row beyond those that there are.
+                self.change(&rows, &[], RowState::Unsettled)
+            }
+            Entry::Lost(rows) => self.await_of(&rows, 0),
         }
     }
 
@@ -163,6 +174,16 @@ impl Reader {
         Ok(())
     }
 
+    /// From now on this job says of the rows.
+    fn await_of(&mut self, rows: &[[u64; 2]], job: u32) -> Result<(), Unreadable> {
+        for [first, end] in rows {
+            let first = usize::try_from(*first).map_err(|_| Unreadable)?;
+            let end = usize::try_from(*end).map_err(|_| Unreadable)?;
+            self.awaiting.get_mut(first..end).ok_or(Unreadable)?.fill(job);
+        }
+        Ok(())
+    }
+
     fn reject(&mut self, row: u64, reason: String, unclear: bool) -> Result<(), Unreadable> {
         let index = usize::try_from(row).map_err(|_| Unreadable)?;
         let state = self.replay.rows.get_mut(index).ok_or(Unreadable)?;
@@ -176,14 +197,21 @@ impl Reader {
         Ok(())
     }
 
+    /// A job is open as long as one of its rows waits for it, and holds no others.
     fn finish(self) -> Replay {
-        let Self { mut replay, submitted, .. } = self;
-        let rows = &replay.rows;
-        let unsettled = |row: &u64| {
-            usize::try_from(*row).is_ok_and(|row| rows.get(row) == Some(&RowState::Unsettled))
-        };
-        replay.jobs =
-            submitted.into_iter().filter(|open| open.rows.iter().any(unsettled)).collect();
+        let Self { mut replay, submitted, awaiting, .. } = self;
+        for (number, mut open) in (1_u32..).zip(submitted) {
+            let waits = |row: u64| {
+                let row = usize::try_from(row).ok();
+                row.and_then(|row| Some((awaiting.get(row)?, replay.rows.get(row)?)))
+                    .is_some_and(|said| said == (&number, &RowState::Unsettled))
+            };
+            let pairs = open.rows.into_iter().zip(open.positions);
+            (open.rows, open.positions) = pairs.filter(|(row, _)| waits(*row)).unzip();
+            if !open.rows.is_empty() {
+                replay.jobs.push(open);
+            }
+        }
         replay
     }
 }

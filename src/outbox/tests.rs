@@ -54,6 +54,30 @@ async fn rows_go_through_their_states() {
 }
 
 #[tokio::test]
+async fn a_job_is_over_when_its_rows_are_settled_or_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::create(folder.path(), "m.d", "r1", ROWS).unwrap();
+    let submitted = |rows| Entry::Submitted { rows, job: job(), share: None };
+    let open = || replay(folder.path(), ROWS).unwrap().jobs.len();
+    journal.record(&submitted(vec![[0, 3]])).unwrap();
+    journal.record(&Entry::Acknowledged(vec![[0, 1]])).unwrap();
+    journal.record(&Entry::Lost(vec![[1, 2]])).unwrap();
+    journal.attempted(vec![[9, 10]]).await.unwrap();
+    assert_eq!(open(), 1);
+    journal.record(&Entry::Lost(vec![[2, 3]])).unwrap();
+    journal.attempted(vec![[9, 10]]).await.unwrap();
+    assert_eq!(open(), 0);
+    assert_eq!(
+        states(folder.path())[..3],
+        [RowState::Acknowledged, RowState::Unsettled, RowState::Unsettled]
+    );
+    // Another job asks for them anew.
+    journal.record(&submitted(vec![[2, 3]])).unwrap();
+    journal.close().await.unwrap();
+    assert_eq!(open(), 1);
+}
+
+#[tokio::test]
 async fn everything_waiting_is_durable_together() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::create(folder.path(), "m.d", "r1", ROWS).unwrap();
@@ -171,6 +195,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         ranges().prop_map(Entry::Attempted),
         ranges().prop_map(Entry::Acknowledged),
         ranges().prop_map(Entry::Withdrawn),
+        ranges().prop_map(Entry::Lost),
         (0..ROWS, "[a-z\"\\n]{0,9}", any::<bool>())
             .prop_map(|(row, reason, unclear)| Entry::Rejected { row, reason, unclear }),
         ranges().prop_map(|rows| Entry::Submitted { rows, job: job(), share: None }),

@@ -78,6 +78,40 @@ async fn a_job_that_asks_for_longer_pauses_than_a_run_may_take_is_asked_after_by
     assert_eq!((resumed.acknowledged, resumed.rejected, resumed.unsettled), (4, 1, 0));
 }
 
+/// A destination whose jobs are done at once, and know nothing of one message.
+fn forgetful() -> Arc<Fake> {
+    let settle = |_: &Job, rows| {
+        let mut receipt = Receipt::of(rows, &Outcome::Delivered);
+        assert!(receipt.set(1, Outcome::Unsettled { reason: "nobody knows".into() }));
+        Ok(Settlement::Done(receipt))
+    };
+    let fake = Fake::new(|_| Ok(Delivery::Submitted(job())));
+    Arc::new(Fake { settle: Box::new(settle), ..fake })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_done_is_not_asked_after_again_whatever_it_knows() {
+    let outboxes = Outboxes::numbered(Call::Track, 5);
+    let drained = outboxes.drain(&forgetful(), batched(), vec![]).await;
+    assert_eq!(counts(&drained.lanes[0]), [4, 0, 0, 1]);
+    assert_eq!(drained.lanes[0].fault.as_deref(), Some("nobody knows"));
+    let replay = outboxes.replay(0);
+    assert_eq!((replay.rows[1], replay.jobs.len()), (RowState::Unsettled, 0));
+
+    let outboxes = Outboxes::numbered(Call::Track, 5);
+    outboxes.drain(&Arc::new(slow(100)), batched(), vec![]).await;
+    let Terms { spec, common, secrets } = terms(batched());
+    let journal = Journal::reopen(&outboxes.journal(0), "model_0.fake", "run", 5).unwrap();
+    let jobs = outboxes.replay(0).jobs;
+    let destination = forgetful();
+    let resumption = Resumption { spec, destination, common, secrets, jobs, journal };
+    let (_cancel, control) = control();
+    let resumed = resume(resumption, control).await;
+    assert_eq!((resumed.acknowledged, resumed.unsettled), (4, 1));
+    let replay = outboxes.replay(0);
+    assert_eq!((replay.rows[1], replay.jobs.len()), (RowState::Unsettled, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelling_leaves_the_job_to_the_next_run() {
     let outboxes = Outboxes::numbered(Call::Track, 5);

@@ -56,7 +56,7 @@ impl HubSpot {
         let mut known = self.recall(&emails);
         let unknown: Vec<&str> =
             emails.into_iter().filter(|email| !known.contains_key(*email)).collect();
-        known.extend(self.api.contacts_by_email(session, &unknown).await?);
+        known.extend(self.api.contacts_by_email(session, &unknown).await?.by_email());
         let mut turns = HashMap::new();
         let write = |message: &Message| {
             let Some(id) = message.email().and_then(|email| known.get(email)) else {

@@ -133,7 +133,7 @@ impl Known {
                 again(row, complaint)
             }
             // Deleted or merged since it was looked up.
-            None if complaint.category == "OBJECT_NOT_FOUND" => again(row, complaint),
+            None if complaint.is_absence() => again(row, complaint),
             None => Verdict::rejected(row, complaint.reason()),
         };
         self.reading.verdicts.push(verdict);
@@ -155,7 +155,7 @@ impl Known {
     fn conclude(mut self, vague: &[Complaint], nameless: usize) -> Result<Reading, Fault> {
         let rest = self.settled.iter().enumerate().filter(|(_, settled)| !**settled);
         let rest: Vec<usize> = rest.map(|(row, _)| row).collect();
-        let gone = vague.iter().all(|complaint| complaint.category == "OBJECT_NOT_FOUND");
+        let gone = vague.iter().all(Complaint::is_absence);
         match (vague.first(), nameless) {
             (None, nameless) if nameless == rest.len() => {}
             (Some(complaint), 0) if gone => {

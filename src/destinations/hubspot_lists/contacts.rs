@@ -16,28 +16,44 @@ use crate::message::Message;
 
 /// Contacts by email.
 #[derive(Debug)]
-pub(super) struct People(HashMap<String, String>);
+pub(super) struct People {
+    ids: HashMap<String, String>,
+    /// Whether who is not among them is certainly nobody.
+    pub is_complete: bool,
+}
 
 /// Looks up everybody in the batch; creates nobody.
 pub(super) async fn people(api: &Api, session: &Session, batch: &Batch) -> Result<People, Fault> {
     let emails = batch.messages().iter().map(email).collect::<Result<Vec<_>, _>>()?;
-    api.contacts_by_email(session, &emails).await.map(People)
+    let found = api.contacts_by_email(session, &emails).await?;
+    let ids = found.by_email();
+    let is_complete = found.tells_who_is_missing() || emails.iter().all(|it| ids.contains_key(*it));
+    Ok(People { ids, is_complete })
 }
 
 impl People {
     /// Members that are contacts.
     pub(super) fn of(&self, members: &[Member<'_>]) -> Known {
         let known = |member: &Member<'_>| {
-            let id = self.0.get(EMAIL.of(member.message)?)?;
+            let id = self.ids.get(EMAIL.of(member.message)?)?;
             Some((member.position, id.clone()))
         };
         members.iter().filter_map(known).collect()
     }
 
+    /// What it means not to be among them: a refusal for that reason, where it is certain.
+    pub(super) fn absence(&self, reason: &str) -> Outcome {
+        if self.is_complete {
+            return Outcome::Rejected { reason: reason.to_owned() };
+        }
+        let reason = "HubSpot's answer does not say whether there is such a contact".to_owned();
+        Outcome::Retry { after: None, reason }
+    }
+
     /// Members that are not.
     pub(super) fn strangers<'b>(&self, members: &[Member<'b>]) -> Vec<Member<'b>> {
         let is_known = |member: &Member<'_>| {
-            EMAIL.of(member.message).is_some_and(|email| self.0.contains_key(email))
+            EMAIL.of(member.message).is_some_and(|email| self.ids.contains_key(email))
         };
         members.iter().filter(|member| !is_known(member)).copied().collect()
     }
@@ -71,7 +87,7 @@ pub(super) async fn created(
     let reading = replies::read(&response, &Sent { rows, adopts: true })?;
     // Whoever stood in the way is the one who was meant.
     let mut ids: HashMap<usize, String> = reading.found.into_iter().collect();
-    let made = response.object::<Found>().map(Found::by_email).unwrap_or_default();
+    let made = response.object::<Found>().unwrap_or_default().by_email();
     for (row, email) in emails.iter().enumerate() {
         if let Some(id) = made.get(*email) {
             ids.insert(row, id.clone());

@@ -106,6 +106,19 @@ async fn who_leaves_is_never_created() {
 }
 
 #[tokio::test]
+async fn silence_about_who_leaves_is_not_taken_for_absence() {
+    let made = lists("");
+    let silent = json!({"status": "COMPLETE", "results": []});
+    let outcomes = answered(&made, 1, 200, silent).await.outcomes();
+    assert!(matches!(&outcomes[1], Outcome::Retry { reason, .. } if reason.contains("whether")));
+    assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Delivered; 2]);
+    let made = lists("create_contacts = false\n");
+    let silent = json!({"status": "COMPLETE", "results": []});
+    let outcomes = answered(&made, 1, 200, silent).await.outcomes();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry { .. })));
+}
+
+#[tokio::test]
 async fn who_is_no_contact_is_refused_where_none_are_created() {
     let made = lists("create_contacts = false\n");
     let said = made.converse(&mixed(&made), Vec::new()).await;

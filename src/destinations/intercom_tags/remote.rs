@@ -30,6 +30,11 @@ impl Tag {
     }
 }
 
+#[derive(Deserialize)]
+struct All {
+    data: Vec<Tag>,
+}
+
 /// The tag of a sync, under the name that it has now.
 pub(super) async fn opened(api: &Api, session: &Session, target: &Target) -> Result<Tag, Fault> {
     if let Some(remote) = &target.remote {
@@ -38,10 +43,6 @@ pub(super) async fn opened(api: &Api, session: &Session, target: &Target) -> Res
     let wanted = name(target);
     if target.list.is_some() && is_id(wanted) {
         return existing(api, session, wanted).await;
-    }
-    #[derive(Deserialize)]
-    struct All {
-        data: Vec<Tag>,
     }
     let All { data } = session.send(api.get(&["tags"])).await?.json()?;
     let is_wanted = |tag: &Tag| tag.name.to_lowercase() == wanted.to_lowercase();

@@ -35,7 +35,7 @@ struct Submitted {
 struct Report {
     /// Missing until somebody takes the job up.
     status: Option<Status>,
-    request_id: String,
+    request_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +93,7 @@ impl Api {
             return Ok(Settlement::Done(Receipt::of(rows, &Outcome::Unsettled { reason })));
         }
         let report: Report = response.json()?;
-        if report.request_id != request {
+        if report.request_id.is_some_and(|id| id != request) {
             return Err(Fault::Protocol { reason: "the reply is about another job".into() });
         }
         let Some(status) = report.status else {

@@ -75,17 +75,9 @@ pub(super) struct Found {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OfPeople {
+    name: String,
     data_type: String,
     length: Option<usize>,
-    rest: Option<Rest>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Rest {
-    name: String,
-    #[serde(default)]
-    read_only: bool,
 }
 
 #[derive(Deserialize)]
@@ -146,15 +138,17 @@ fn objection(field: &Field) -> Option<String> {
 /// Every field of people.
 pub(super) async fn of_people(api: &Api, session: &Session) -> Result<Vec<Found>, Fault> {
     let listed: Vec<OfPeople> =
-        api.found(session, &["rest", "v1", "leads", "describe.json"], &[]).await?;
-    let usable = listed.into_iter().filter_map(|field| {
-        let Rest { name, read_only } = field.rest?;
-        let OfPeople { data_type, length, .. } = field;
-        Some(Found { name, data_type, length, writable: !read_only })
+        api.found(session, &["rest", "v1", "leads", "schema", "fields.json"], &[]).await?;
+    let found = listed.into_iter().map(|OfPeople { name, data_type, length }| Found {
+        name,
+        data_type,
+        length,
+        writable: true,
     });
-    Ok(usable.collect())
+    Ok(found.collect())
 }
 
+/// Every field of companies.
 async fn of_companies(api: &Api, session: &Session) -> Result<Vec<Found>, Fault> {
     let listed: Vec<Company> =
         api.found(session, &["rest", "v1", "companies", "describe.json"], &[]).await?;
@@ -187,6 +181,8 @@ pub(super) async fn ensure(
         Ok(listed) => listed,
         // What follows does not depend on the answer.
         Err(Fault::Rehearsed) => return Ok(()),
+        // Without a description of companies, Marketo says of every record which field it lacks.
+        Err(Fault::Misconfigured { .. }) if object == Object::Company => return Ok(()),
         Err(fault) => return Err(fault),
     };
     let mut missing = Vec::new();

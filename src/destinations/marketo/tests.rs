@@ -14,7 +14,7 @@ use crate::record::{Call, Change};
 pub(in crate::destinations) fn server(request: &Captured) -> Reply {
     let path = request.url.split_once("mktorest.com").map_or("", |(_, path)| path);
     let result = match path {
-        "/rest/v1/leads/describe.json" => people(&[
+        "/rest/v1/leads/schema/fields.json" if request.method == "GET" => people(&[
             ("email", "email"),
             ("ltv_90d", "float"),
             ("city", "string"),
@@ -56,16 +56,15 @@ fn error(code: &str, message: &str) -> Reply {
 fn people(fields: &[(&str, &str)]) -> Json {
     let field = |(name, kind): &(&str, &str)| {
         let length = (*kind == "string").then_some(255);
-        json!({"id": 2, "displayName": name, "dataType": kind, "length": length,
-            "rest": {"name": name, "readOnly": *name == "createdBy"}, "soap": {"name": name}})
+        json!({"displayName": name, "name": name, "description": null, "dataType": kind,
+            "length": length, "isHidden": false, "isHtmlEncodingInEmail": true,
+            "isSensitive": false, "isCustom": true, "isApiCreated": false})
     };
-    // Some fields can only be seen over SOAP.
-    let hidden = json!({"id": 1, "displayName": "Old", "dataType": "string"});
-    std::iter::once(hidden).chain(fields.iter().map(field)).collect()
+    fields.iter().map(field).collect()
 }
 
 fn companies(fields: &[(&str, &str)]) -> Json {
-    let field = |(name, kind): &(&str, &str)| json!({"name": name, "displayName": name, "dataType": kind, "updateable": true});
+    let field = |(name, kind): &(&str, &str)| json!({"name": name, "displayName": name, "dataType": kind, "updateable": *name != "createdBy"});
     json!([{"name": "Company", "idField": "id", "fields": fields.iter().map(field).collect::<Vec<_>>()}])
 }
 
@@ -120,7 +119,7 @@ async fn a_token_is_asked_for_and_travels_in_the_header_only() {
         })
         .collect();
     assert_snapshot!(lines.join("\n"), @r#"
-    GET /rest/v1/leads/describe.json [secret]
+    GET /rest/v1/leads/schema/fields.json [secret]
     GET /identity/oauth/token?grant_type=client_credentials&client_id=[secret]&client_secret=[secret] -
     POST /rest/v1/leads.json [secret]
     "#);
@@ -132,7 +131,7 @@ async fn delivered(replies: Vec<Reply>) -> Conversation {
     let made = marketo("");
     let fields = server(&Captured {
         method: "GET".into(),
-        url: "https://x.mktorest.com/rest/v1/leads/describe.json".into(),
+        url: "https://x.mktorest.com/rest/v1/leads/schema/fields.json".into(),
         headers: Vec::new(),
         body: "".into(),
     });
@@ -307,6 +306,32 @@ async fn fields_are_found_or_created() {
     assert!(matches!(opened, Err(Fault::Protocol { .. })), "{opened:?}");
 }
 
+#[tokio::test]
+async fn fields_are_looked_for_on_every_page() {
+    let made = marketo("create_fields = false");
+    let page = |fields: &Json, token: Option<&str>, more: bool| {
+        Reply::json(&json!({"requestId": "a", "success": true, "result": fields,
+            "nextPageToken": token, "moreResult": more}))
+    };
+    let (first, second) = (people(&[("one", "string")]), people(&[("two", "string")]));
+    let replies =
+        vec![token("hush-1"), page(&first, Some("L7=="), true), page(&second, Some("L8=="), false)];
+    let session = Session::served(&made.terms(), replies, made.server());
+    let both = asked(&[("one", FieldKind::Text), ("two", FieldKind::Text)]);
+    assert_eq!(made.destination.open(&session, &both).await, Ok(Remote::default()));
+    let last = session.captured().pop().unwrap();
+    assert!(last.url.ends_with("/fields.json?nextPageToken=L7%3D%3D"), "{}", last.url);
+}
+
+#[tokio::test]
+async fn companies_that_are_not_described_are_written_all_the_same() {
+    let made = marketo("");
+    let wanted = Target { call: Call::Group, ..asked(&[("seats", FieldKind::Integer)]) };
+    let replies = vec![token("hush-1"), error("610", "Requested resource not found")];
+    let session = Session::served(&made.terms(), replies, made.server());
+    assert_eq!(made.destination.open(&session, &wanted).await, Ok(Remote::default()));
+}
+
 async fn refusal(made: &Configured, wanted: &Target, replies: Vec<Reply>) -> String {
     let replies = std::iter::once(token("hush-1")).chain(replies).collect();
     let session = Session::served(&made.terms(), replies, made.server());
@@ -326,8 +351,8 @@ async fn a_field_that_cannot_be_used_stops_the_sync() {
     assert_snapshot!(refusal(&made, &company, Vec::new()).await, @"Marketo has no field `new` of type `date`, field `newer` of type `integer` of companies: make it in Admin > Field Management, since the API cannot");
     let other_type = asked(&[("city", FieldKind::Bool)]);
     assert_snapshot!(refusal(&made, &other_type, Vec::new()).await, @"Marketo's field `city` is of type `string`, not `boolean`: change its type in Admin > Field Management, or send the column under another alias");
-    let theirs = said(&people(&[("createdBy", "string")]));
-    let read_only = asked(&[("createdBy", FieldKind::Text)]);
+    let theirs = said(&companies(&[("createdBy", "string")]));
+    let read_only = Target { call: Call::Group, ..asked(&[("createdBy", FieldKind::Text)]) };
     assert_snapshot!(refusal(&made, &read_only, vec![theirs]).await, @"Marketo's field `createdBy` is read-only: send the column under another alias");
     let taken = error("1017", "Object already exists");
     assert_snapshot!(refusal(&made, &new, vec![said(&people(&[])), taken]).await, @r#"Marketo refuses to create field `new` of type `date`, field `newer` of type `integer`: HTTP 200 OK: {"errors":[{"code":"1017","message":"Object already exists"}],"requestId":"e42b#1","success":false}"#);

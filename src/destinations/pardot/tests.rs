@@ -197,6 +197,14 @@ async fn only_a_reply_about_the_prospect_is_success() {
 }
 
 #[tokio::test]
+async fn mapped_profile_columns_travel_as_fields() {
+    let made = with("standard_fields = [\"phone\"]");
+    let profile = [("last_name", "Lind"), ("phone", "1"), ("Land", "AT")];
+    let said = made.converse(&batch([made.enriched(MARA, &profile)]), Vec::new()).await;
+    assert_snapshot!(String::from_utf8_lossy(&said.captured[0].body), @r#"{"matchEmail":"mara.lind@example.org","prospect":{"email":"mara.lind@example.org","lastName":"Lind","phone":"1","Land__c":"AT"},"secondaryDeletedSearch":false,"fields":["id","email"]}"#);
+}
+
+#[tokio::test]
 async fn columns_become_names_of_fields() {
     let made = with("standard_fields = [\"jobTitle\", \"email\", \"isDoNotEmail\"]");
     let values = [("jobTitle", json!("CEO")), ("Umsatz €", json!(12)), ("own__c", Value::Null)];

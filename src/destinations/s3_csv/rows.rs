@@ -13,6 +13,8 @@ use crate::message::{Message, Part};
 pub(super) enum Kind {
     Added,
     Removed,
+    /// Everybody.
+    Full,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -45,12 +47,13 @@ impl Kind {
         match self {
             Self::Added => "added",
             Self::Removed => "removed",
+            Self::Full => "full",
         }
     }
 
     const fn action(self) -> &'static str {
         match self {
-            Self::Added => "true",
+            Self::Added | Self::Full => "true",
             Self::Removed => "false",
         }
     }
@@ -139,7 +142,7 @@ impl Columns {
 fn others(kind: Kind, message: &Message) -> Vec<&str> {
     let columns = message.parts().flat_map(|part| &part.shape().columns);
     match kind {
-        Kind::Added => columns.map(|(_, name)| name.as_str()).collect(),
+        Kind::Added | Kind::Full => columns.map(|(_, name)| name.as_str()).collect(),
         Kind::Removed => Vec::new(),
     }
 }

@@ -167,6 +167,32 @@ async fn a_repeated_batch_takes_the_place_of_the_first_try() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_is_replaced_is_written_as_a_whole() {
+    let made = made("");
+    let session = Session::served(&made.terms(), Vec::new(), made.server());
+    let list = &made.destination;
+    let remote = list.open(&session, &Target { call: Call::List, ..target() }).await.unwrap();
+    let remote =
+        list.begin_replacing(&session, &remote, chrono::DateTime::UNIX_EPOCH).await.unwrap();
+    let everybody = batch([MARA, IVO].map(|user| made.audience(Call::List, user, Change::Entered)));
+    list.deliver(&session, &remote, &everybody).await.unwrap();
+    list.finish_replacing(&session, &remote).await.unwrap();
+    let said = Conversation {
+        result: Ok(Vec::new()),
+        notices: Vec::new(),
+        remote,
+        captured: session.captured(),
+    };
+    assert_snapshot!(said.wire(), @r#"
+    PUT https://acme.s3.eu-west-1.amazonaws.com/vip/full/run17-0000000000.csv "audience_key","audience_action","user_id","email","timestamp"
+    "vip","true","u_8841","mara.lind@example.org","2026-11-20T09:00:00Z"
+    "vip","true","u_8842","ivo@example.org","2026-11-20T09:00:00Z"
+
+    PUT https://acme.s3.eu-west-1.amazonaws.com/vip/full/run17.complete.json {"audience_key":"vip","run_id":"run17","mode":"full"}
+    "#);
+}
+
+#[tokio::test(start_paused = true)]
 async fn replies_are_understood() {
     let answer = async |reply: Reply| match answered(vec![reply; 9]).await.result {
         Ok(_) => "stored",

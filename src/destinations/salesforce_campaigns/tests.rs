@@ -27,7 +27,7 @@ pub(crate) fn server(request: &Captured) -> Reply {
         }
         ("DELETE", _) => {
             let ids = url.query_pairs().find(|(name, _)| name == "ids").unwrap().1.into_owned();
-            Reply::json(&ids.split(',').map(|id| taken(id)).collect())
+            Reply::json(&ids.split(',').map(taken).collect())
         }
         ("POST", _) if url.path().ends_with("/sobjects/Campaign") => created(),
         _ => {

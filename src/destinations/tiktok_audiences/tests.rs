@@ -11,7 +11,7 @@ use crate::record::{Call, Change};
 /// One audience, and every mapping is taken.
 pub(in crate::destinations) fn server(request: &Captured) -> Reply {
     let path = request.url.split('?').next().unwrap_or_default();
-    let data = if path.ends_with("/list/") || path.ends_with("/get/") {
+    let data = if path.ends_with("/list/") {
         json!({"list": [{"audience_id": "16000001", "name": "VIP"}], "page_info": {"total_page": 1}})
     } else if path.ends_with("/segment/audience/") {
         json!({"audience_id": "16000002"})

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 
+use super::super::attributes::attributes_beside;
 use super::super::{Fault, Field, FieldKind, Target};
 use super::api::Api;
 use crate::delivery::Session;
@@ -36,7 +37,8 @@ const MOST_PAGES: usize = 50;
 
 impl<'a> Fields<'a> {
     pub(super) fn of(message: &'a Message) -> Self {
-        Self(message.traits().map(|(name, value)| (field_key(name), value)).collect())
+        let all = attributes_beside(message, &["name"]);
+        Self(all.map(|(name, value)| (field_key(name), value)).collect())
     }
 }
 

@@ -179,6 +179,14 @@ async fn users_may_be_told_apart_by_email_and_sent_one_by_one() {
     assert!(!quiet.converse(&alone, Vec::new()).await.wire().contains("mara.lind"));
 }
 
+#[tokio::test]
+async fn mapped_profile_columns_travel_as_fields() {
+    let made = made();
+    let message = made.enriched(MARA, &[("name", "Mara Lind"), ("Land", "AT")]);
+    let said = made.converse(&batch([message]), Vec::new()).await;
+    assert_snapshot!(said.wire().lines().last().unwrap(), @r#"POST https://acme.zendesk.com/api/v2/users/create_or_update {"user":{"external_id":"u_8841","name":"Mara Lind","email":"mara.lind@example.org","skip_verify_email":true,"user_fields":{"land":"AT"}}}"#);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hundred_users_are_one_job() {
     let made = made();
