@@ -42,6 +42,27 @@ fn names_are_sorted_and_found_again() {
     assert!(names().iter().all(|name| entry(name).is_some()));
 }
 
+/// Two of them would be written to one field, one over the other.
+#[test]
+fn names_that_differ_in_case_alone_are_one_where_the_vendor_takes_them_for_one() {
+    for kind in [
+        "hubspot",
+        "mailchimp",
+        "marketo",
+        "pardot",
+        "responsys",
+        "salesforce",
+        "salesforce_marketing_cloud",
+        "sendgrid",
+        "zendesk",
+    ] {
+        let made = configured(entry(kind).unwrap().spec.example).unwrap();
+        let name = |name| made.destination.field_name(name);
+        assert_eq!(name("Ltv_90d"), name("ltv_90d"), "{kind}");
+        assert_ne!(name("ltv_90d"), name("ltv_30d"), "{kind}");
+    }
+}
+
 #[test]
 fn every_example_works() {
     for entry in CATALOGUE {

@@ -183,8 +183,9 @@ impl Destination for Marketo {
         Ok(Remote::default())
     }
 
+    /// Marketo creates no second field whose name differs in nothing but its case.
     fn field_name(&self, name: &str) -> String {
-        field_name(name)
+        field_name(name).to_lowercase()
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::{Common, Fault, OptionDoc, Reader, Secret};
-use crate::delivery::{Grant, Request, Response, Session, granting, standard};
+use crate::delivery::{Grant, Request, Response, Session, Token, granting, standard};
 use crate::finding::Finding;
 
 /// Where the instance is and who we are, as options of a destination.
@@ -183,6 +183,14 @@ impl Grant for Service {
             .append_pair("client_id", self.id.expose())
             .append_pair("client_secret", self.secret.expose());
         Ok(Request::get(url).reading(granting))
+    }
+
+    /// A refusal comes as a 200 here too.
+    fn token(&self, response: &Response) -> Result<Token, Fault> {
+        match refusal(response) {
+            Some(code) => Err(meaning(Some(code), response.reason())),
+            None => Token::oauth(response),
+        }
     }
 
     fn is_expired(&self, response: &Response) -> bool {

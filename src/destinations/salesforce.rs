@@ -80,6 +80,7 @@ account_external_id_field = "Ext_Account_Id__c"
         "A checkbox is never NULL: `false` is written instead.",
         "Times are written to the millisecond, lists and structures as JSON text; a text that is too long is refused by Salesforce, never cut.",
         "Accounts that do not exist are rejected where they need a name, which nothing here knows, unless a column writes `Name`.",
+        "Assignment rules are left alone: leads and accounts keep their owners, and new ones belong to the user that writes them.",
         "Contacts are not attached to accounts, and a lead that was converted is not followed to its contact.",
         "Requests go to the instance that Salesforce names when it gives out a token; `plan` shows them addressed to `login_url`.",
         "Client credentials need the address of the own domain in `login_url`.",
@@ -373,8 +374,9 @@ impl Destination for Salesforce {
         Ok(Remote::default())
     }
 
+    /// Salesforce takes names that differ in nothing but their case for one.
     fn field_name(&self, name: &str) -> String {
-        self.naming.name(name)
+        self.naming.name(name).to_lowercase()
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {

@@ -2,7 +2,8 @@
 //! called, and what refusals mean.
 //!
 //! What it promises: refusals are read by their codes, which say more than their status; a used-up
-//! allowance is a slow-down, though it comes as a 403.
+//! allowance is a slow-down, though it comes as a 403. No write hands a record to another owner, as
+//! Salesforce's assignment rules would, with a mail to that owner.
 
 mod login;
 mod records;
@@ -80,7 +81,9 @@ impl Org {
         let body = serde_json::to_vec(body).map_err(|error| Fault::Rejected {
             reason: format!("a value cannot be encoded: {error}"),
         })?;
-        Ok(self.request(method, path).json_body(Bytes::from(body)))
+        let request = self.request(method, path).json_body(Bytes::from(body));
+        // Left out, assignment rules apply to leads and accounts each time they are updated.
+        Ok(request.header("sforce-auto-assign", "FALSE"))
     }
 }
 
@@ -165,22 +168,33 @@ fn used_up(response: &Response, _now: SystemTime) -> Option<Duration> {
 pub(super) fn answered(response: &Response) -> Result<(), Fault> {
     let Err(fault) = standard(response) else { return Ok(()) };
     let complaints = complaints(response);
-    let Some(Complaint { code, message, .. }) = complaints.first() else { return Err(fault) };
     let reason = response.reason();
+    let Some(complaint) = complaints.first() else {
+        return Err(if is_refused_grant(response) { Fault::Denied { reason } } else { fault });
+    };
+    let Complaint { code, message, .. } = complaint;
     Err(match code.as_str() {
         "REQUEST_LIMIT_EXCEEDED" => {
             // The allowance of a day, unlike the one of what runs at the same time.
             let daily = message.contains("TotalRequests").then_some(LONG_PAUSE);
             Fault::Throttled { retry_after: response.retry_after().or(daily), reason }
         }
-        "UNABLE_TO_LOCK_ROW" | "SERVER_UNAVAILABLE" | "QUERY_TIMEOUT" => {
-            Fault::Transient { reason }
-        }
+        "INVALID_SESSION_ID" | "INVALID_AUTH_HEADER" => Fault::Denied { reason },
+        _ if complaint.is_passing() => Fault::Transient { reason },
         "INVALID_FIELD" | "INVALID_TYPE" if response.status == 400 => {
             Fault::Misconfigured { reason }
         }
         _ => fault,
     })
+}
+
+/// Whether a request for data is answered as if it were one for a token.
+fn is_refused_grant(response: &Response) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    response.json::<Refusal>().is_ok_and(|refusal| refusal.error == "invalid_grant")
 }
 
 #[cfg(test)]
@@ -214,6 +228,8 @@ mod tests {
         for (status, code, meaning) in [
             (403, "INSUFFICIENT_ACCESS", "denied"),
             (401, "INVALID_SESSION_ID", "denied"),
+            (500, "INVALID_SESSION_ID", "denied"),
+            (401, "INVALID_AUTH_HEADER", "denied"),
             (400, "UNABLE_TO_LOCK_ROW", "transient"),
             (503, "SERVER_UNAVAILABLE", "transient"),
             (400, "INVALID_FIELD", "misconfigured"),
@@ -222,6 +238,12 @@ mod tests {
         ] {
             assert_eq!(word(status, code, "why"), meaning, "{code}");
         }
+        let caught = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY";
+        for message in ["UNABLE_TO_LOCK_ROW", "Too many SOQL queries"] {
+            assert_eq!(word(400, caught, message), "transient");
+        }
+        let grant = r#"{"error":"invalid_grant","error_description":"authentication failure"}"#;
+        assert!(matches!(answered(&reply(400, grant)), Err(Fault::Denied { .. })));
     }
 
     #[test]

@@ -203,6 +203,23 @@ async fn a_session_that_is_over_is_renewed_and_the_request_repeated() {
     let (outcomes, _) =
         delivered(&made.several(), vec![over(), token(), over(), token(), over()]).await;
     assert!(matches!(outcomes, Err(Fault::Denied { .. })), "{outcomes:?}");
+    let odd = error(500, "INVALID_SESSION_ID", "Session expired or invalid");
+    let (outcomes, calls) = delivered(&made.several(), vec![odd, token()]).await;
+    assert_eq!(outcomes, Ok(vec![Outcome::Delivered; 3]));
+    assert_eq!(calls.iter().filter(|call| call.method == "POST").count(), 2);
+}
+
+#[tokio::test]
+async fn no_write_hands_a_lead_to_another_owner() {
+    let made = with("object = \"lead\"");
+    for batch in made.batches().into_values() {
+        let said = made.converse(&batch, Vec::new()).await;
+        let mut writes = said.captured.iter().filter(|call| call.method == "PATCH").peekable();
+        assert!(writes.peek().is_some());
+        assert!(writes.all(|call| {
+            call.headers.contains(&("sforce-auto-assign".into(), "FALSE".into()))
+        }));
+    }
 }
 
 #[tokio::test]
@@ -302,7 +319,8 @@ async fn mapped_profile_columns_travel_as_fields() {
 fn columns_become_names_of_fields() {
     let made = with("standard_fields = [\"Title\"]");
     let names = ["ltv_90d", "Title", "Own__c", "Umsatz (EUR)", "90 days", "a__b", "Person__pc"];
-    let names = names.map(|name| made.destination.field_name(name));
+    let naming = super::Naming { standard: ["Title".to_owned()].into() };
+    let names = names.map(|name| naming.name(name));
     assert_snapshot!(names.join(" "), @"ltv_90d__c Title Own__c Umsatz_EUR__c X90_days__c a_b__c Person__pc");
     let long = "x".repeat(41);
     let wanted = asked(&[

@@ -13,7 +13,7 @@ use url::{Host, Url};
 
 use super::super::oauth::{Assertion, Encoding, Flow, OAuth};
 use super::super::{Fault, OptionDoc, Secret};
-use super::extend;
+use super::{complaints, extend};
 use crate::delivery::{Grant, Request, Response, Token, granting};
 
 pub(in crate::destinations) const LOGIN_URL: OptionDoc = OptionDoc::optional(
@@ -192,9 +192,10 @@ fn instance(text: &str) -> Result<Url, Fault> {
     })
 }
 
-/// A session that is over comes as a 401.
+/// A session that is over comes as a 401, and is named as such under other statuses.
 pub(in crate::destinations) fn is_unauthorised(response: &Response) -> bool {
-    response.status == 401
+    let is_over = || complaints(response).iter().any(|told| told.code == "INVALID_SESSION_ID");
+    response.status == 401 || (response.status >= 400 && is_over())
 }
 
 #[cfg(test)]
