@@ -342,7 +342,8 @@ impl Destination for CustomerMatch {
             let Some(id) = id else { continue };
             let mut url = below(&self.access.base, &["v1", "requestStatus:retrieve"]);
             url.query_pairs_mut().append_pair("requestId", id);
-            let response = session.send(self.request(Method::GET, url)).await?;
+            let request = self.request(Method::GET, url).reading(status::known_or_gone);
+            let response = session.send(request).await?;
             match status::read(&response)? {
                 Some(answer) => answers.push((leaves, answer)),
                 None => return Ok(Settlement::Running { poll_after: self.poll_after }),

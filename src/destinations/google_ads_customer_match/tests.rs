@@ -258,6 +258,28 @@ async fn a_request_that_failed_as_a_whole_concerns_its_own_rows_only() {
 }
 
 #[tokio::test]
+async fn a_request_that_google_has_forgotten_leaves_its_own_rows_unsettled() {
+    let made = google("");
+    let job = |removal: Option<&str>| Job {
+        handle: json!({"removal": removal, "ingestion": "req-2", "leaving": [1]}),
+        poll_after: std::time::Duration::ZERO,
+    };
+    let token = || Reply::json(&json!({"access_token": "hush-token"}));
+    let unknown = json!({"error": {"code": 400, "details": [{"fieldViolations": [{"field": "request_id", "reason": "INVALID_REQUEST_ID"}]}]}});
+    for gone in [Reply::status(400, unknown.to_string()), Reply::status(404, "{}")] {
+        let well = Reply::json(&done("SUCCESS", &json!({})));
+        let session = Session::scripted(&made.terms(), vec![token(), well, gone]);
+        let settled = made.destination.settle(&session, &job(Some("req-1")), 3).await.unwrap();
+        let Settlement::Done(receipt) = settled else { panic!("still running") };
+        let outcomes = receipt.into_outcomes();
+        assert_eq!(outcomes[1], Outcome::Delivered);
+        for own in [&outcomes[0], &outcomes[2]] {
+            assert!(matches!(own, Outcome::Unsettled { .. }), "{own:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_status_that_is_not_known_is_not_success() {
     for reply in [done("FINE", &json!({})), done("PARTIAL_SUCCESS", &errors(&[("many", "X")]))] {
         let said = asked(vec![reply]).await;
