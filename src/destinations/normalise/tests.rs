@@ -278,6 +278,7 @@ fn names_follow_the_vendors_libraries() {
             ("Boardds", None, Ok("boardds")),
             ("lacparm", None, Ok("lacparm")),
             (",Jr.,DDS ", None, Err("no name")),
+            ("O\u{2019}Neil", None, Ok("oneil")),
         ],
     );
     hold(
@@ -286,6 +287,10 @@ fn names_follow_the_vendors_libraries() {
             ("Anna-Maria de la Cruz", None, Ok("annamariadelacruz")),
             ("Jos\u{c9}", None, Ok("jos\u{e9}")),
             ("\u{738b}\u{5c0f}\u{660e}", None, Ok("\u{738b}\u{5c0f}\u{660e}")),
+            ("O\u{2019}Neil", None, Ok("oneil")),
+            ("O\u{b4}Neil", None, Ok("oneil")),
+            ("D\u{2011}Arc \u{201e}Jo\u{201c}", None, Ok("darcjo")),
+            ("\u{30a2}\u{30fb}\u{30a4}", None, Ok("\u{30a2}\u{30a4}")),
             ("...", None, Err("no name")),
         ],
     );
