@@ -5,7 +5,7 @@ use super::*;
 type Normalise = fn(&str, Option<&str>) -> Normalised;
 
 /// Every normaliser there is.
-const ALL: [(&str, Normalise); 18] = [
+const ALL: [(&str, Normalise); 19] = [
     ("email", email),
     ("email_without_spaces", email_without_spaces),
     ("google_email", google_email),
@@ -19,6 +19,7 @@ const ALL: [(&str, Normalise); 18] = [
     ("gender", gender),
     ("date_of_birth", date_of_birth),
     ("meta_city", meta_city),
+    ("meta_event_city", meta_event_city),
     ("meta_state", meta_state),
     ("meta_zip", meta_zip),
     ("meta_country", meta_country),
@@ -303,6 +304,15 @@ fn places_are_worded_as_meta_and_google_word_them() {
         &[
             ("St. Louis (MO) 63101", None, Ok("stlouismo")),
             ("\u{6771}\u{4eac}", None, Err("no letter from a to z")),
+        ],
+    );
+    hold(
+        meta_event_city,
+        &[
+            ("St. Louis (MO) 63101", None, Ok("stlouismo")),
+            ("Z\u{fc}rich", None, Ok("z\u{fc}rich")),
+            ("\u{6771}\u{4eac}", None, Ok("\u{6771}\u{4eac}")),
+            ("63101", None, Err("no letter")),
         ],
     );
     hold(
