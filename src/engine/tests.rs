@@ -361,7 +361,8 @@ async fn nan_is_not_read_as_the_only_number_beside_it() {
         let first = shop.compare(grain, false).await;
         let values = |compared: &Compared| -> Vec<String> {
             let blocks = shop.blocks(compared);
-            let rows = blocks.iter().flat_map(|block| (0..block.len()).map(move |row| (block, row)));
+            let rows =
+                blocks.iter().flat_map(|block| (0..block.len()).map(move |row| (block, row)));
             rows.map(|(block, row)| format!("{:?}", block.value(row, 0))).collect()
         };
         assert_eq!(values(&first), ["Float(NaN)", "Float(0.5)"], "{grain:?}");
