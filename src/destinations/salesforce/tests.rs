@@ -216,9 +216,11 @@ async fn no_write_hands_a_lead_to_another_owner() {
         let said = made.converse(&batch, Vec::new()).await;
         let mut writes = said.captured.iter().filter(|call| call.method == "PATCH").peekable();
         assert!(writes.peek().is_some());
-        assert!(writes.all(|call| {
-            call.headers.contains(&("sforce-auto-assign".into(), "FALSE".into()))
-        }));
+        assert!(
+            writes.all(|call| {
+                call.headers.contains(&("sforce-auto-assign".into(), "FALSE".into()))
+            })
+        );
     }
 }
 
