@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::fixture::{SECRET, configured, settings, told};
+use super::fixture::{MARA, SECRET, batch, configured, settings, target_with_profile, told};
 use super::{
     CATALOGUE, Common, Configured, Entry, Fault, HTTP_OPTIONS, OptionDoc, Outcome, Reader, entry,
     names,
 };
 use crate::delivery::{Reply, Session};
 use crate::finding::Finding;
+use crate::record::Call;
 
 const JUNK: [&[u8]; 12] = [
     b"",
@@ -352,5 +353,23 @@ async fn a_batch_takes_the_requests_that_a_plan_reckons_with() {
             let kind = made.spec.kind;
             assert!((least..=most).contains(&reckoned), "{kind} {rows}: {least} to {most}");
         }
+    }
+}
+
+/// `fields` may map a column of `profiles`, which then travels with every message.
+#[tokio::test(start_paused = true)]
+async fn a_mapped_profile_column_arrives() {
+    // Kinesis takes canonical messages, in another encoding.
+    for made in
+        over_http().filter(|made| made.spec.takes(Call::Identify) && made.spec.kind != "kinesis")
+    {
+        let batch = batch([made.enriched(MARA, &[("city", "XXXL")])]);
+        let session = Session::served(&made.terms(), Vec::new(), made.server());
+        let target = target_with_profile(&batch, None, &["city"]);
+        let remote = made.destination.open(&session, &target).await.unwrap();
+        made.destination.deliver(&session, &remote, &batch).await.unwrap();
+        let holds = |body: &[u8]| body.windows(4).any(|part| part == b"XXXL");
+        let arrived = session.captured().iter().any(|request| holds(&request.body));
+        assert!(arrived, "{}", made.spec.kind);
     }
 }

@@ -160,7 +160,9 @@ fn verdicts(response: &Response, portion: &Portion) -> Result<Vec<Verdict>, Faul
     for (position, row) in rows.iter().enumerate() {
         match row.status.as_deref() {
             Some("created" | "updated") => {}
-            Some("skipped") => verdicts.push(Verdict::rejected(position, row.complaint())),
+            status if status == Some("skipped") || row.has_reasons() => {
+                verdicts.push(Verdict::rejected(position, row.complaint()));
+            }
             _ => {
                 let reason = format!("record {position} has no status that means anything");
                 return Err(Fault::Protocol { reason });

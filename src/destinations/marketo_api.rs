@@ -272,6 +272,10 @@ impl Row {
         if told.is_empty() { "skipped without a reason".into() } else { told.join("; ") }
     }
 
+    pub(super) fn has_reasons(&self) -> bool {
+        self.reasons.as_ref().is_some_and(|reasons| !reasons.is_empty())
+    }
+
     pub(super) fn has_reason(&self, code: u32) -> bool {
         self.reasons.iter().flatten().any(|complaint| complaint.code == code)
     }

@@ -74,6 +74,7 @@ account_external_id_field = "Ext_Account_Id__c"
         "Contacts and leads need a `last_name`, leads a `company` too: both come from the profiles, are written each time, and whoever lacks them is invalid.",
         "The allowance of API calls is one per day (100,000 and more by licences), shared with all other programs: 100,000 hold here, counted across runs; say your share with `daily_limit`.",
         "A used-up daily allowance (a 403, or the header `Sforce-Limit-Info`) leaves the rest pending for a later run.",
+        "Who only leaves is written without a name, and was never there when Salesforce asks for one.",
         "Batches of more than 200 rows travel as jobs of the Bulk API 2.0: ask for them with `batch_size`.",
         "In a job an empty text clears a field, as NULL does; a job that broke off leaves its records unsettled.",
         "A checkbox is never NULL: `false` is written instead.",
@@ -323,7 +324,9 @@ impl Salesforce {
         let path = ["composite", "sobjects", object, key];
         let response = session.send(self.org.write(Method::PATCH, &path, &body)?).await?;
         let mut receipt = batch.delivered();
-        for (position, outcome) in outcomes(&response, batch.len(), &[])?.into_iter().enumerate() {
+        let harmless = |position: usize| harmless(&batch.messages()[position]);
+        let outcomes = outcomes(&response, batch.len(), harmless)?;
+        for (position, outcome) in outcomes.into_iter().enumerate() {
             // There are as many outcomes as messages.
             let _ = receipt.set(position, outcome);
         }
@@ -334,8 +337,19 @@ impl Salesforce {
         let (object, key) = self.kept_in(batch.messages()[0].level())?;
         let row = |message| (Message::subject(message), self.values(message));
         let rows = batch.messages().iter().map(row).collect();
-        Upload { object, key, rows }.submit(&self.org, session).await
+        let messages = batch.messages().iter().enumerate();
+        let leaving = messages.filter(|(_, message)| message.only_leaves());
+        let leaving = leaving.map(|(position, _)| position).collect();
+        Upload { object, key, rows, leaving }.submit(&self.org, session).await
     }
+}
+
+/// What Salesforce says of whoever would have to be created: of somebody who only leaves, of whom no
+/// profile is read any more, that there is nothing to take back.
+const INCOMPLETE: &[&str] = &["REQUIRED_FIELD_MISSING"];
+
+fn harmless(message: &Message) -> &'static [&'static str] {
+    if message.only_leaves() { INCOMPLETE } else { &[] }
 }
 
 #[async_trait]

@@ -211,7 +211,7 @@ impl Change<'_> {
                 .append_pair("allOrNone", "false");
             let response = self.session.send(request).await?;
             let positions = members.iter().map(|(position, _)| *position);
-            self.note(positions, outcomes(&response, members.len(), GONE)?);
+            self.note(positions, outcomes(&response, members.len(), |_| GONE)?);
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl Change<'_> {
             let request = self.campaigns.org.write(Method::POST, &path, &body)?;
             let response = self.session.send(request).await?;
             let positions = people.iter().map(|(position, _)| *position);
-            self.note(positions, outcomes(&response, people.len(), MEMBER_ALREADY)?);
+            self.note(positions, outcomes(&response, people.len(), |_| MEMBER_ALREADY)?);
         }
         Ok(())
     }

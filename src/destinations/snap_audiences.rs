@@ -300,8 +300,10 @@ impl Segments {
 
     /// The list of that id, which the project names.
     async fn existing(&self, session: &Session, id: &str) -> Result<Remote, Fault> {
-        let lists: Lists =
-            session.send(self.request(Method::GET, &["segments", id])).await?.json()?;
+        let lists: Lists = match session.send(self.request(Method::GET, &["segments", id])).await {
+            Err(Fault::Misconfigured { reason }) => return Err(membership::unknown(id, &reason)),
+            other => other?.json()?,
+        };
         let segment = lists.segments.into_iter().next().and_then(|one| one.segment);
         match segment.filter(Segment::is_list) {
             Some(segment) => Ok(List { id: segment.id }.into_remote()),

@@ -88,7 +88,7 @@ pub(super) fn beyond_the_day(prepared: &Prepared<'_>, syncs: &[PlannedSync]) -> 
             "`{name}` needs {requests} requests, and may be sent {limit} in any 24 hours"
         );
         let hint = "what does not fit stays pending and goes with later runs; `daily_limit` says otherwise";
-        (requests > limit).then(|| Finding::warning("R07", message).hint(hint))
+        (requests > limit).then(|| Finding::warning("R08", message).hint(hint))
     });
     destinations.collect()
 }

@@ -106,7 +106,14 @@ impl Api {
                 Ok(Settlement::Done(Receipt::of(rows, &Outcome::Delivered)))
             }
             ("Complete", Some("OK" | "Has Errors")) => {
-                self.results(session, &request, rows).await.map(Settlement::Done)
+                match self.results(session, &request, rows).await {
+                    // The results are gone before the job is.
+                    Err(Fault::Misconfigured { reason }) => {
+                        let outcome = Outcome::Unsettled { reason };
+                        Ok(Settlement::Done(Receipt::of(rows, &outcome)))
+                    }
+                    other => other.map(Settlement::Done),
+                }
             }
             _ => Err(Fault::Protocol { reason: response.reason() }),
         }

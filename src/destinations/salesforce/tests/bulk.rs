@@ -16,7 +16,12 @@ fn a_file_leaves_empty_what_a_record_does_not_say() {
         let written = |(name, value)| (naming.name(name), super::super::Written::of(value, false));
         (message.subject(), message.traits().map(written).collect())
     });
-    let upload = super::super::Upload { object: "Account", key: "Ext__c", rows: rows.collect() };
+    let upload = super::super::Upload {
+        object: "Account",
+        key: "Ext__c",
+        rows: rows.collect(),
+        leaving: Vec::new(),
+    };
     assert_snapshot!(String::from_utf8(upload.csv().unwrap()).unwrap(), @r#"
     Ext__c,a__c,b__c,c__c
     acct_310,"x, ""y""
@@ -27,10 +32,16 @@ fn a_file_leaves_empty_what_a_record_does_not_say() {
 
 /// What a job of three records comes to when what is asked after the token is answered so.
 async fn settled(replies: Vec<Reply>) -> Result<Settlement, Fault> {
+    settled_with(&[], replies).await
+}
+
+/// The same when who is at these positions only leaves.
+async fn settled_with(leaving: &[usize], replies: Vec<Reply>) -> Result<Settlement, Fault> {
     let made = made();
     let replies = std::iter::once(token()).chain(replies).collect();
     let session = Session::served(&made.terms(), replies, made.server());
-    let handle = json!({"id": "750x", "key": "Ext__c", "ids": ["u_0", "u_1", "u_2"]});
+    let ids = ["u_0", "u_1", "u_2"];
+    let handle = json!({"id": "750x", "key": "Ext__c", "ids": ids, "leaving": leaving});
     made.destination.settle(&session, &Job { handle, poll_after: Duration::ZERO }, 3).await
 }
 
@@ -64,6 +75,24 @@ async fn what_a_job_refused_or_left_is_found_by_its_external_id() {
     let left = Reply::status(200, "Ext__c,vip__c\nu_1,true\n");
     let found = outcomes(vec![progress("JobComplete", 2, 0), left]).await;
     assert!(matches!(found[..], [Outcome::Delivered, Outcome::Retry { .. }, Outcome::Delivered]));
+}
+
+#[tokio::test]
+async fn who_leaves_and_would_have_to_be_created_was_never_there() {
+    let replies = vec![progress("JobComplete", 3, 2), Reply::status(200, FAILED)];
+    let Ok(Settlement::Done(receipt)) = settled_with(&[2], replies).await else { panic!() };
+    assert_eq!(receipt.outcomes()[1..], [Outcome::Delivered, Outcome::Delivered]);
+
+    let made = made();
+    let both = batch([Change::Exited, Change::Entered].map(|change| {
+        let user = if change == Change::Exited { IVO } else { MARA };
+        made.audience(Call::Identify, user, change)
+    }));
+    let lacks = refused("REQUIRED_FIELD_MISSING", "Required fields are missing: [LastName]");
+    let (outcomes, _) = delivered(&both, vec![Reply::json(&json!([lacks, lacks]))]).await;
+    let outcomes = outcomes.unwrap();
+    assert_eq!(outcomes[0], Outcome::Delivered);
+    assert!(matches!(outcomes[1], Outcome::Rejected { .. }), "{outcomes:?}");
 }
 
 #[tokio::test]
