@@ -10,6 +10,7 @@
 
 mod facebook;
 mod fate;
+mod google;
 mod history;
 mod hubspot_lists;
 mod iterable;

@@ -95,7 +95,9 @@ impl<V: Vendor> History<V> {
     pub fn write(&self) {
         self.people.write(&self.project);
         let people = self.people.0.iter().map(|(id, person)| format!("  {id} {person:?}"));
-        self.twin.stage().transcript.extend(people);
+        let mut stage = self.twin.stage();
+        stage.transcript.extend(people);
+        stage.vendor.later();
     }
 
     fn told(&self, ran: &Ran) {
