@@ -155,7 +155,7 @@ impl Meta {
         let schema = asked.rows("/payload/schema");
         let mut unread = 0;
         for row in asked.rows("/payload/data") {
-            // It says how many, never which, and takes the rest; what is meant is sent again one day.
+            // It takes the rest, and says of how many it could not read, never which.
             let cells = schema.iter().zip(row.as_array().unwrap());
             let filled = cells
                 .map(|(kind, cell)| (kind.as_str().unwrap(), cell.as_str().unwrap()))
