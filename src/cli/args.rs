@@ -255,6 +255,12 @@ pub struct Reset {
     /// Record what the SQL says now as delivered; sends nothing
     #[arg(long)]
     pub baseline: bool,
+    /// Forget which remote list it is as well
+    ///
+    /// The next run finds it by the sync's `list` or the model's name, or makes it, as the first run
+    /// did. For lists that are gone there, and for a `list` that is another one now.
+    #[arg(long)]
+    pub forget_list: bool,
     #[command(flatten)]
     pub time: Time,
 }

@@ -47,6 +47,9 @@ pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<u8, Fai
 
 pub(super) async fn reset(context: &Context, arguments: Reset) -> Result<u8, Failure> {
     let sync = arguments.sync;
+    if arguments.forget_list {
+        run::forget_list(&context.load()?, &sync, &context.command, context.now)?;
+    }
     if arguments.baseline {
         let request = Request {
             select: vec![sync],

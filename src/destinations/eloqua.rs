@@ -23,6 +23,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use pod::{ENDPOINTS, Pod};
 use syncs::{FIRST_POLL, Transfer, Work};
 
@@ -73,7 +74,7 @@ const OPTIONS: &[OptionDoc] = &[
     OptionDoc::required("company", "name of the company, as in the login"),
     OptionDoc::required("user", "name of a user with access to the Bulk API"),
     OptionDoc::required("password", "password of that user"),
-    OptionDoc::optional("folder_id", "id of the folder in which lists are created"),
+    OptionDoc::optional("folder", "id of the folder in which lists are created"),
 ];
 
 #[derive(Debug, Deserialize)]
@@ -82,7 +83,7 @@ struct Options {
     company: String,
     user: String,
     password: Secret,
-    folder_id: Option<u64>,
+    folder: Option<u64>,
 }
 
 /// The shared lists of one instance.
@@ -93,12 +94,12 @@ struct Eloqua {
 }
 
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
-    let Options { company, user, password, folder_id } = reader.own()?;
+    let Options { company, user, password, folder } = reader.own()?;
     let secrets = vec![password.clone()];
     let who = Secret::new(format!("{company}\\{user}"));
     let pod = Pod::of(common.base_url.as_ref(), who, password)
         .map_err(|fact| vec![reader.refuse("company", fact)])?;
-    Ok(Built::new(Arc::new(Eloqua { pod, folder: folder_id }), secrets))
+    Ok(Built::new(Arc::new(Eloqua { pod, folder }), secrets))
 }
 
 #[async_trait]
@@ -127,6 +128,10 @@ impl Destination for Eloqua {
         let objection =
             || format!("`{name}` cannot be searched for: it holds both kinds of quotes");
         (name.contains('\'') && name.contains('"')).then(objection).into_iter().collect()
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        3
     }
 
     async fn deliver(

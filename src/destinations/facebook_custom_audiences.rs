@@ -27,7 +27,7 @@ use super::{
 use crate::delivery::Session;
 use crate::finding::Finding;
 use replacement::{Replacement, Replacements};
-use rows::{FIELDS, PROFILE, Rows};
+use rows::{FIELDS, PROFILE, Profiles, Rows};
 #[cfg(test)]
 pub(super) use tests::server;
 
@@ -137,7 +137,8 @@ struct Audiences {
     /// `act_…`.
     account: String,
     source: Source,
-    send_profile: bool,
+    /// Where they are sent.
+    profiles: Option<Profiles>,
     replacements: Replacements,
 }
 
@@ -160,7 +161,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         graph,
         account: format!("act_{number}"),
         source: options.customer_file_source,
-        send_profile: options.send_profile,
+        profiles: options.send_profile.then(|| Profiles { country: country.clone() }),
         replacements: Replacements::default(),
     };
     Ok(Built::new(Arc::new(audiences), secrets).matching(fields).in_country(country))
@@ -241,7 +242,8 @@ impl Destination for Audiences {
         let mut unusable = 0;
         // Somebody whose email changed leaves by the old one before entering by the new one.
         for (method, members) in [(Method::DELETE, leaving), (Method::POST, entering)] {
-            let rows = Rows::of(&members, self.send_profile && method == Method::POST);
+            let profiles = self.profiles.as_ref().filter(|_| method == Method::POST);
+            let rows = Rows::of(&members, profiles);
             for position in rows.empty() {
                 let reason = "it has no identifier that Meta matches by".to_owned();
                 // Positions are those of this batch.

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::delivery::{Request, Session};
 use crate::finding::Finding;
-use key::{FIELDS, Key, PROFILE};
+use key::{Addresses, FIELDS, Key, PROFILE};
 use lists::{Page, is_id};
 #[cfg(test)]
 pub(super) use tests::server;
@@ -179,7 +179,8 @@ struct CustomerMatch {
     key: Key,
     app_id: Option<String>,
     life: Duration,
-    send_address: bool,
+    /// Where they are sent.
+    addresses: Option<Addresses>,
     poll_after: Duration,
 }
 
@@ -230,7 +231,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         key: options.key,
         app_id: options.app_id,
         life,
-        send_address: options.send_address,
+        addresses: options.send_address.then(|| Addresses { country: country.clone() }),
         poll_after: options.poll_after.unwrap_or(POLL_AFTER),
     };
     let built = Built::new(Arc::new(customer_match), secrets);
@@ -342,7 +343,8 @@ impl Destination for CustomerMatch {
             let Some(id) = id else { continue };
             let mut url = below(&self.access.base, &["v1", "requestStatus:retrieve"]);
             url.query_pairs_mut().append_pair("requestId", id);
-            let response = session.send(self.request(Method::GET, url)).await?;
+            let request = self.request(Method::GET, url).reading(status::known_or_gone);
+            let response = session.send(request).await?;
             match status::read(&response)? {
                 Some(answer) => answers.push((leaves, answer)),
                 None => return Ok(Settlement::Running { poll_after: self.poll_after }),
@@ -380,7 +382,7 @@ impl CustomerMatch {
         }
         let mut body = json!({
             "destinations": self.destinations(list),
-            "audienceMembers": self.members(members, false),
+            "audienceMembers": self.members(members, None),
         });
         if self.key == Key::Contact {
             body["encoding"] = json!("HEX");
@@ -394,7 +396,7 @@ impl CustomerMatch {
         }
         let mut body = json!({
             "destinations": self.destinations(list),
-            "audienceMembers": self.members(members, self.send_address),
+            "audienceMembers": self.members(members, self.addresses.as_ref()),
             "termsOfService": {"customerMatchTermsOfServiceStatus": "ACCEPTED"},
         });
         if self.key == Key::Contact {
@@ -406,8 +408,8 @@ impl CustomerMatch {
         Some(body)
     }
 
-    fn members(&self, members: &[Member<'_>], with_address: bool) -> Vec<Json> {
-        members.iter().map(|member| self.key.member(member.message, with_address)).collect()
+    fn members(&self, members: &[Member<'_>], addresses: Option<&Addresses>) -> Vec<Json> {
+        members.iter().map(|member| self.key.member(member.message, addresses)).collect()
     }
 
     async fn submit(

@@ -163,6 +163,7 @@ const UNUSABLE: &[&str] = &[
     "NOT_ALLOWLISTED",
     "CUSTOMER_NOT_ALLOWLISTED_FOR_THIS_FEATURE",
     "INVALID_USER_LIST_ID",
+    "INVALID_USER_LIST_TYPE",
     "INVALID_DESTINATION",
     "OPERATING_ACCOUNT_LOGIN_ACCOUNT_MISMATCH",
     "DISPLAY_NAME_ALREADY_USED",
@@ -239,7 +240,9 @@ mod tests {
 
     #[test]
     fn what_the_account_must_change_first_halts_the_sync() {
-        for reason in ["TERMS_AND_CONDITIONS_NOT_SIGNED", "INVALID_USER_LIST_ID"] {
+        for reason in
+            ["TERMS_AND_CONDITIONS_NOT_SIGNED", "INVALID_USER_LIST_ID", "INVALID_USER_LIST_TYPE"]
+        {
             let read = read(400, &json!({"details": [{ "reason": reason }]}));
             assert!(matches!(read, Err(Fault::Misconfigured { .. })), "{reason}");
         }

@@ -6,7 +6,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -58,7 +59,7 @@ refresh_token = "${LINKEDIN_REFRESH_TOKEN}"
     notes: &[
         "The program is open to partners of LinkedIn only: `source_platform` is the word that LinkedIn gave to yours, and the token needs `rw_dmp_segments`.",
         "A segment is found by the id in the sync's `list`, else by its `sourceSegmentId`, which is the name in `list` or the model's key; where there is none it is created.",
-        "A segment that was just created answers 404 for a minute or two: what is sent to it waits 30 seconds at a time, then stays pending.",
+        "A segment that was just created answers 404 for a minute or two: what the same run sends to it waits 30 seconds at a time, then stays pending; an older one that answers 404 is gone, which stops the sync.",
         "Building takes up to 48 hours, later changes a day, and a segment needs 300 matched members; unused ones are archived.",
         "Names, titles and companies are not sent, since LinkedIn takes them plain only.",
         "Apple's advertising ids are no longer accepted; phones never were.",
@@ -111,6 +112,8 @@ struct Segments {
     version: String,
     account: String,
     platform: String,
+    /// Created in this process, and so perhaps not there yet.
+    fresh: Mutex<BTreeSet<String>>,
 }
 
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
@@ -138,6 +141,7 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         version: options.api_version.unwrap_or_else(|| "202607".to_owned()),
         account: format!("urn:li:sponsoredAccount:{}", options.ad_account_id),
         platform: options.source_platform,
+        fresh: Mutex::default(),
     };
     Ok(Built::new(Arc::new(segments), secrets).matching(fields).in_country(country))
 }
@@ -190,11 +194,20 @@ fn answered(response: &Response) -> Result<(), Fault> {
     }
 }
 
-/// The same about members of a segment, which is perhaps not there yet.
-fn about_members(response: &Response) -> Result<(), Fault> {
+/// The same about members of a segment that was just created, and is perhaps not there yet.
+fn about_fresh(response: &Response) -> Result<(), Fault> {
     if response.status == 404 {
         let reason = format!("{}; a new segment is not there at once", response.reason());
         return Err(Fault::Throttled { retry_after: Some(Duration::from_secs(30)), reason });
+    }
+    answered(response)
+}
+
+/// The same about members of a segment that was there before.
+fn about_older(response: &Response) -> Result<(), Fault> {
+    if response.status == 404 {
+        let reason = format!("{}; the segment is not there any more", response.reason());
+        return Err(Fault::Misconfigured { reason });
     }
     answered(response)
 }
@@ -233,7 +246,12 @@ impl Destination for Segments {
         }
         if let Some(id) = target.list.as_deref().filter(|list| is_id(list)) {
             let request = self.request(Method::GET, &["dmpSegments", id]);
-            let segment: Segment = session.send(request).await?.json()?;
+            let segment: Segment = match session.send(request).await {
+                Err(Fault::Misconfigured { reason }) => {
+                    return Err(membership::unknown(id, &reason));
+                }
+                other => other?.json()?,
+            };
             return segment.usable().map(List::into_remote);
         }
         let key = target.list.as_deref().unwrap_or(&target.model_key);
@@ -254,8 +272,11 @@ impl Destination for Segments {
         let request = self
             .request(Method::POST, &["dmpSegments", &list.id, "users"])
             .header("X-RestLi-Method", "BATCH_CREATE")
-            .json_body(json!({ "elements": elements }).to_string().into())
-            .reading(about_members);
+            .json_body(json!({ "elements": elements }).to_string().into());
+        let request = match self.is_fresh(&list) {
+            true => request.reading(about_fresh),
+            false => request.reading(about_older),
+        };
         let changed: Changed = session.send(request).await?.json()?;
         Ok(receipt(batch, changed.elements)?.into())
     }
@@ -318,6 +339,10 @@ impl Segments {
         request
     }
 
+    fn is_fresh(&self, list: &List) -> bool {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).contains(&list.id)
+    }
+
     async fn find(&self, session: &Session, key: &str) -> Result<Option<List>, Fault> {
         let more = [("sourceSegmentId", key), ("sourcePlatform", self.platform.as_str())];
         let found: Found = session.send(self.searched(&more)).await?.json()?;
@@ -352,7 +377,11 @@ impl Segments {
         let named = ["x-restli-id", "x-linkedin-id"];
         let id = named.iter().find_map(|name| response.headers.get(*name)?.to_str().ok());
         match id.filter(|id| response.status == 201 && !id.is_empty()) {
-            Some(id) => Ok(List { id: id.to_owned() }.into_remote()),
+            Some(id) => {
+                let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+                fresh.insert(id.to_owned());
+                Ok(List { id: id.to_owned() }.into_remote())
+            }
             None => match self.find(session, key).await? {
                 Some(list) => Ok(list.into_remote()),
                 None => Err(Fault::Protocol { reason: response.reason() }),

@@ -20,7 +20,8 @@ use sha2::{Digest as _, Sha256};
 pub(super) use person::{date_of_birth, gender, google_family_name, google_given_name, meta_name};
 pub(super) use phone::{digits, e164};
 pub(super) use place::{
-    google_country, google_postal_code, meta_city, meta_country, meta_state, meta_zip,
+    google_country, google_postal_code, meta_city, meta_country, meta_event_city, meta_state,
+    meta_zip,
 };
 
 use crate::digest::hex;

@@ -187,7 +187,12 @@ impl Destination for CustomerLists {
         let name = membership::name(target);
         if target.list.is_some() && is_id(name) {
             let request = self.request(Method::GET, &["customer_lists", name]);
-            let list: CustomerList = session.send(request).await?.json()?;
+            let list: CustomerList = match session.send(request).await {
+                Err(Fault::Misconfigured { reason }) => {
+                    return Err(membership::unknown(name, &reason));
+                }
+                other => other?.json()?,
+            };
             return Ok(List { id: list.id }.into_remote());
         }
         match self.find(session, name).await? {

@@ -79,6 +79,7 @@ secret_access_key = "${AWS_SECRET_ACCESS_KEY}"
         "Otherwise nothing says that a run is complete; each file is complete when it is there.",
         "Columns are `audience_key`, `audience_action` (`true` or `false`), `user_id`, the identifiers, for added members the model's other columns, and `timestamp`; every value is quoted, lines end with LF.",
         "By default people are told apart by `email`; `match_by` names others or more. One row holds one combination of them, and the first of the users who share it.",
+        "A removed row lacks those identifiers that another member still has.",
         "Emails are trimmed and in lower case, phones in E.164; `hash` names identifiers that are written as SHA-256 in hexadecimal, in a column such as `email_sha256`.",
         "Values that a spreadsheet takes for a formula are written as they are.",
         "No role is assumed here: hand over temporary credentials of the role with `session_token`; they are not renewed during a run.",

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use people::{Kinds, Members, People, Person};
 
 pub(super) const ENTRY: Entry =
@@ -305,6 +306,10 @@ impl Destination for Campaigns {
 
     fn objections(&self, target: &Target) -> Vec<String> {
         remote::objection(target).into_iter().collect()
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        3
     }
 
     async fn deliver(

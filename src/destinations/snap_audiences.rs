@@ -28,6 +28,7 @@ use super::{
 };
 use crate::delivery::{Request, Response, Session, standard};
 use crate::finding::Finding;
+use crate::record::Call;
 #[cfg(test)]
 pub(super) use tests::server;
 
@@ -264,6 +265,10 @@ impl Destination for Segments {
         }
     }
 
+    fn requests(&self, _: Call, _: usize) -> usize {
+        2
+    }
+
     async fn deliver(
         &self,
         session: &Session,
@@ -295,8 +300,10 @@ impl Segments {
 
     /// The list of that id, which the project names.
     async fn existing(&self, session: &Session, id: &str) -> Result<Remote, Fault> {
-        let lists: Lists =
-            session.send(self.request(Method::GET, &["segments", id])).await?.json()?;
+        let lists: Lists = match session.send(self.request(Method::GET, &["segments", id])).await {
+            Err(Fault::Misconfigured { reason }) => return Err(membership::unknown(id, &reason)),
+            other => other?.json()?,
+        };
         let segment = lists.segments.into_iter().next().and_then(|one| one.segment);
         match segment.filter(Segment::is_list) {
             Some(segment) => Ok(List { id: segment.id }.into_remote()),

@@ -375,6 +375,10 @@ impl Destination for Zendesk {
         fields::objections(target)
     }
 
+    fn requests(&self, call: Call, _: usize) -> usize {
+        if call == Call::Track { 2 } else { 1 }
+    }
+
     async fn deliver(
         &self,
         session: &Session,

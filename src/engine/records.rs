@@ -405,7 +405,10 @@ impl Records {
 
     /// In which country a member is.
     fn country(&self) -> String {
-        let known = self.in_profiles(COUNTRY).then(|| format!("CAST(p.{COUNTRY} AS VARCHAR)"));
+        // Blank is not known either.
+        let known = self
+            .in_profiles(COUNTRY)
+            .then(|| format!("nullif(trim(CAST(p.{COUNTRY} AS VARCHAR)), '')"));
         let assumed = self.country.as_deref().map(literal);
         match known.into_iter().chain(assumed).collect::<Vec<_>>().as_slice() {
             [] => "CAST(NULL AS VARCHAR)".to_owned(),

@@ -51,6 +51,7 @@ pub(super) async fn recover(
         if passage.waits {
             continue;
         }
+        findings.extend(passage.wait_for_list());
         let unfolded = passage.state.unfolded()?;
         if !unfolded.is_empty() {
             passage.state.verify()?;
@@ -76,6 +77,23 @@ impl Passage {
             self.waits = true;
         }
         Ok(())
+    }
+
+    /// Leaves the sync alone while its `list` is another one than what was delivered went to: the
+    /// members of the old list would stay on it, and the new one would get changes only.
+    pub(super) fn wait_for_list(&mut self) -> Option<Finding> {
+        // What is damaged is told where it is opened.
+        if self.state.is_for(self.sync.list.as_deref()).unwrap_or(true) {
+            return None;
+        }
+        self.waits = true;
+        self.record.skipped = Some("its `list` is another one than before".to_owned());
+        let sync = &self.sync.name;
+        let message = format!("the `list` of `{sync}` is another one than it was sent to so far");
+        let hint = format!(
+            "`muster reset {sync} --forget-list` fills the new one; who is on the old one stays there"
+        );
+        Some(Finding::warning("R07", message).hint(hint))
     }
 }
 
@@ -123,6 +141,14 @@ fn control(request: &Request, budget: Option<Arc<Budget>>) -> Control {
 fn trouble(sync: &str, reason: &str) -> Finding {
     Finding::warning("R01", format!("`{sync}`: {reason}"))
         .hint("what was not acknowledged goes again on the next run")
+}
+
+/// Why a sync was halted that had been sent to a remote list: that list may be gone.
+fn halted(sync: &str, reason: &str) -> Finding {
+    trouble(sync, reason).hint(format!(
+        "what was not acknowledged goes again on the next run; if the list is gone there, `muster reset \
+         {sync} --forget-list` finds or makes it once more and sends everybody"
+    ))
 }
 
 /// Drains every sealed outbox and commits what became of it. Never fails as a whole: what goes wrong
@@ -210,8 +236,14 @@ fn tell(
         let Some(passage) = passages.get(*index) else { continue };
         let notices = lane.notices.iter();
         report.findings.extend(notices.map(|told| noticed(&passage.sync.name, told)));
-        if let Some(reason) = lane.halted.as_ref().or(lane.fault.as_ref()) {
-            reasons.entry(reason.clone()).or_default().push(&passage.sync.name);
+        match (&lane.halted, &lane.fault) {
+            (Some(reason), _) if passage.had_list => {
+                report.findings.push(halted(&passage.sync.name, reason));
+            }
+            (Some(reason), _) | (None, Some(reason)) => {
+                reasons.entry(reason.clone()).or_default().push(&passage.sync.name);
+            }
+            (None, None) => {}
         }
     }
     for (reason, syncs) in reasons {
@@ -260,7 +292,7 @@ fn lane(
         read_blocks(&changes, &shape).map_err(|error| unreadable(&changes, error.as_ref()))?;
     let journal = Journal::create(&folder, &passage.sync.name, run.as_str(), rows)
         .map_err(|error| StateError::from(error).finding())?;
-    let state = passage.state.clone();
+    let (state, list) = (passage.state.clone(), passage.sync.list.clone());
     let displaced = passage.replaces.then(|| displaced_rows(&changes)).transpose();
     let displaced = displaced.map_err(|error| unreadable(&changes, error.as_ref()))?;
     let replacing =
@@ -273,7 +305,7 @@ fn lane(
         blocks: Box::new(blocks),
         journal,
         remember: Box::new(move |remote: &Remote| {
-            state.remember(remote).map_err(std::io::Error::other)
+            state.remember(remote, list.as_deref()).map_err(std::io::Error::other)
         }),
     })
 }

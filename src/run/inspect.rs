@@ -352,6 +352,31 @@ pub fn reset(
     command: &str,
     now: DateTime<Utc>,
 ) -> Result<(), Refused> {
+    let (store, _lock) = of_sync(project, sync, command, now)?;
+    let run = RunId::new(now, RunRecord::latest(&store)?.as_ref());
+    SyncState::erase(&store, sync, &run)?;
+    Ok(())
+}
+
+/// Forgets which remote list one sync has; the next run finds it, or makes it, as the first one did.
+pub fn forget_list(
+    project: &Project,
+    sync: &str,
+    command: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Refused> {
+    let (store, _lock) = of_sync(project, sync, command, now)?;
+    SyncState::forget_remote(&store, sync)?;
+    Ok(())
+}
+
+/// The project's state, locked, where there is such a sync.
+fn of_sync(
+    project: &Project,
+    sync: &str,
+    command: &str,
+    now: DateTime<Utc>,
+) -> Result<(Store, Lock), Refused> {
     let store = Store::new(&project.state);
     let known = store.list(&store.path("syncs"))?;
     let configured: Vec<String> = project
@@ -368,10 +393,8 @@ pub fn reset(
         }));
     }
     let holder = Holder { pid: std::process::id(), command: command.to_owned(), since: now };
-    let _lock = Lock::acquire(&store, &holder)?;
-    let run = RunId::new(now, RunRecord::latest(&store)?.as_ref());
-    SyncState::erase(&store, sync, &run)?;
-    Ok(())
+    let lock = Lock::acquire(&store, &holder)?;
+    Ok((store, lock))
 }
 
 /// Proves the credentials of one configured destination.

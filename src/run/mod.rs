@@ -20,12 +20,12 @@ use crate::finding::Finding;
 use crate::guard::{self, Movement};
 use crate::plan;
 use crate::project::Project;
-use crate::record::Change;
+use crate::record::{Call, Change};
 use crate::state::{Holder, Lock, RunId, RunRecord, StateError, Store, SyncRecord, SyncState};
 
 pub use inspect::{
-    Answer, RejectedRow, Status, check, history, preview, query, rejected, reset, status,
-    test_destination,
+    Answer, RejectedRow, Status, check, forget_list, history, preview, query, rejected, reset,
+    status, test_destination,
 };
 use prepare::{Concern, Prepared, Scratch, limits, prepare, records, stopping};
 
@@ -183,8 +183,10 @@ struct Passage {
     /// Set by `compare`; taken by `seal`.
     compared: Option<Compared>,
     sealed: bool,
-    /// For a job of an earlier run.
+    /// For a job of an earlier run, or to be told what becomes of another `list`.
     waits: bool,
+    /// It was sent to a remote list before.
+    had_list: bool,
     /// Of what the records are computed from; `None` when that cannot be told.
     fingerprint: Option<String>,
     /// Nothing changed since there was nothing left to say: not computed.
@@ -295,8 +297,11 @@ fn open(
                 SyncState::erase(store, &sync.name, run)?;
             }
         }
+        let state = SyncState::glance(store, &sync.name)?;
         passages.push(Passage {
-            state: SyncState::glance(store, &sync.name)?,
+            // What is damaged is told where it is opened.
+            had_list: sync.call == Call::List && matches!(state.remote(), Ok(Some(_))),
+            state,
             fingerprint: None,
             resting: false,
             replaces: replaced.contains(&sync.name),
@@ -523,6 +528,9 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
     for passage in &mut passages {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });
         passage.wait_for_jobs(request.now)?;
+        if !passage.waits {
+            plan.findings.extend(passage.wait_for_list());
+        }
         if passage.waits {
             continue;
         }
@@ -535,5 +543,6 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
         plan.findings.extend(guarded);
     }
     plan.syncs = rehearse::planned(&prepared, &passages, request, detail).await?;
+    plan.findings.extend(remarks::beyond_the_day(&prepared, &plan.syncs));
     Ok(plan)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::manifest::{FORMAT, FileEntry, Manifest, Quiet, checksum};
 use super::{Result, RunId, StateError, Store};
@@ -17,6 +17,7 @@ use crate::outbox::{OpenJob, Replay, replay};
 const KEPT_RUNS: usize = 30;
 
 const BASE: &str = "delivered.parquet";
+const REMOTE: &str = "remote.json";
 /// What the names of deltas begin with.
 const DELTA: &str = "delta-";
 /// Why a file does not count.
@@ -29,6 +30,23 @@ pub struct SyncState {
     folder: PathBuf,
     sync: String,
     manifest: Option<Manifest>,
+}
+
+/// What is kept of a sync's remote list.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remembered {
+    /// The sync's `list` option when it was opened.
+    list: Option<String>,
+    remote: Remote,
+}
+
+/// As it is written, or as it was before it said for which `list` it was opened.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    Remembered(Remembered),
+    Bare(Remote),
 }
 
 /// Jobs whose outcome is still to be asked for.
@@ -361,7 +379,21 @@ impl SyncState {
 
     /// What `open` returned for this sync, on this or an earlier run.
     pub fn remote(&self) -> Result<Option<Remote>> {
-        let path = self.folder.join("remote.json");
+        Ok(self.kept()?.map(|kept| match kept {
+            Kept::Remembered(Remembered { remote, .. }) | Kept::Bare(remote) => remote,
+        }))
+    }
+
+    /// Whether the remote list is the one that this `list` option means, as far as that is known.
+    pub fn is_for(&self, list: Option<&str>) -> Result<bool> {
+        Ok(match self.kept()? {
+            Some(Kept::Remembered(kept)) => kept.list.as_deref() == list,
+            Some(Kept::Bare(_)) | None => true,
+        })
+    }
+
+    fn kept(&self) -> Result<Option<Kept>> {
+        let path = self.folder.join(REMOTE);
         match self.store.read(&path)? {
             None => Ok(None),
             Some(bytes) => serde_json::from_slice(&bytes)
@@ -370,15 +402,21 @@ impl SyncState {
         }
     }
 
-    pub fn remember(&self, remote: &Remote) -> Result<()> {
-        self.write_json("remote.json", remote)
+    pub fn remember(&self, remote: &Remote, list: Option<&str>) -> Result<()> {
+        let (remote, list) = (remote.clone(), list.map(ToOwned::to_owned));
+        self.write_json(REMOTE, &Remembered { list, remote })
+    }
+
+    /// Forgets which remote list it is: the next run looks for it as the first one did.
+    pub fn forget_remote(store: &Store, sync: &str) -> Result<()> {
+        store.remove(&store.path(&format!("syncs/{sync}")).join(REMOTE))
     }
 
     /// Forgets everything that was delivered; the next run sends all, under ids of its own. The remote
     /// list stays known.
     fn reset(&mut self, run: &RunId) -> Result<()> {
         for name in self.store.list(&self.folder)? {
-            if name != "remote.json" {
+            if name != REMOTE {
                 self.store.remove(&self.folder.join(name))?;
             }
         }

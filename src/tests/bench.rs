@@ -14,7 +14,7 @@ use crate::cli;
 use crate::engine::{Shape, read_blocks};
 use crate::project::{Project, load};
 use crate::record::{Call, Change, Level};
-use crate::run::{self, Refused, Report, Request};
+use crate::run::{self, Detail, Refused, Report, Request};
 use crate::state::{Store, SyncRecord, SyncState};
 
 const FIRST_DAY: &str = "2026-01-01T00:00:00Z";
@@ -90,22 +90,22 @@ impl Bench {
         let first: DateTime<Utc> = FIRST_DAY.parse().unwrap();
         let now = first + TimeDelta::days(self.runs);
         self.runs += 1;
-        let (_still_running, cancel) = watch::channel(false);
-        let request = Request {
-            command: "muster run".into(),
-            select: Vec::new(),
-            as_of: asked.as_of,
-            now,
-            force: false,
-            allow_large_change: asked.allow_large_change,
-            replace: asked.replace.then(|| "*.out".to_owned()).into_iter().collect(),
-            retry_rejected: asked.retry_rejected,
-            baseline: false,
-            seed: 1,
-            cancel,
-            progress: Arc::new(|_| {}),
-        };
-        run::run(&self.project(), &request).await
+        run::run(&self.project(), &request(asked, now)).await
+    }
+
+    /// What a plan warns of.
+    pub async fn planned(&self) -> String {
+        let request = request(&Asked::default(), FIRST_DAY.parse().unwrap());
+        let plan = run::plan(&self.project(), &request, Detail::default()).await.unwrap();
+        cli::shown(&plan.findings)
+    }
+
+    /// What `muster reset SYNC --forget-list` does.
+    pub fn reset(&self, sync: &str) {
+        let now: DateTime<Utc> = FIRST_DAY.parse().unwrap();
+        let now = now + TimeDelta::days(self.runs);
+        run::forget_list(&self.project(), sync, "muster reset", now).unwrap();
+        run::reset(&self.project(), sync, "muster reset", now).unwrap();
     }
 
     /// What the destination was sent by the latest run, sorted.
@@ -157,6 +157,23 @@ impl Bench {
             }
         }
         lines
+    }
+}
+
+fn request(asked: &Asked, now: DateTime<Utc>) -> Request {
+    Request {
+        command: "muster run".into(),
+        select: Vec::new(),
+        as_of: asked.as_of,
+        now,
+        force: false,
+        allow_large_change: asked.allow_large_change,
+        replace: asked.replace.then(|| "*.out".to_owned()).into_iter().collect(),
+        retry_rejected: asked.retry_rejected,
+        baseline: false,
+        seed: 1,
+        cancel: watch::channel(false).1,
+        progress: Arc::new(|_| {}),
     }
 }
 

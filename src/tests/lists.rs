@@ -118,3 +118,26 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blank_country_is_none() {
+    let bench = Bench::new("list", false);
+    bench.write(
+        "muster.toml",
+        "[project]\nname = \"golden\"\ndata = \"data\"\n\n[destinations.out]\ntype = \"tiktok_audiences\"\n\
+         access_token = \"token\"\nadvertiser_id = \"71\"\nmatch_by = [\"phone\"]\ncountry = \"AT\"\n",
+    );
+    bench.table("users", "user_id,phone,country\nu1,0664 1234567,AT\nu2,0664 7654321,DE\n");
+    let profiles = |country: &str| {
+        let sql = format!("SELECT user_id, phone, {country} AS country FROM users");
+        bench.write("queries/profiles.sql", &sql);
+    };
+    bench.model("audience", "adults", Some("guard = false"), "SELECT user_id FROM users");
+    for country in ["country", "NULL", "' '"] {
+        profiles(country);
+        let told = bench.planned().await;
+        assert!(!told.contains("no country code"), "{country}: {told}");
+    }
+    profiles("'Austria'");
+    assert!(bench.planned().await.contains("no country code"));
+}

@@ -4,3 +4,4 @@
 mod bench;
 mod golden;
 mod lists;
+mod other_list;

@@ -258,7 +258,7 @@ async fn opened(
 
 #[tokio::test]
 async fn a_list_is_found_by_id_or_name_or_created_once() {
-    let made = eloqua("folder_id = 7\n");
+    let made = eloqua("folder = 7\n");
     let (remote, wire) = opened(&made, None, vec![lists(&[("1", "VIPs")])]).await;
     assert_eq!(remote, Ok(Remote(json!({"id": "124"}))));
     assert_snapshot!(wire, @r#"

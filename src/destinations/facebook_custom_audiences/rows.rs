@@ -23,6 +23,13 @@ pub(super) const FIELDS: &[MatchField] = &[
 pub(super) const PROFILE: &[&str] =
     &["first_name", "last_name", "city", "state", "zip", "country", "gender", "date_of_birth"];
 
+/// What profiles add to the rows of those who enter.
+#[derive(Debug)]
+pub(super) struct Profiles {
+    /// Of people whose profile names none.
+    pub country: Option<String>,
+}
+
 /// One request's rows.
 #[derive(Debug)]
 pub(super) struct Rows {
@@ -71,10 +78,10 @@ impl Key {
 }
 
 impl Rows {
-    pub(super) fn of(members: &[Member<'_>], with_profile: bool) -> Self {
+    pub(super) fn of(members: &[Member<'_>], profiles: Option<&Profiles>) -> Self {
         let mut rows = Self { rows: Vec::with_capacity(members.len()), empty: Vec::new() };
         for Member { position, message } in members {
-            rows.add(*position, message, with_profile);
+            rows.add(*position, message, profiles);
         }
         rows
     }
@@ -112,7 +119,7 @@ impl Rows {
         keys
     }
 
-    fn add(&mut self, position: usize, message: &Message, with_profile: bool) {
+    fn add(&mut self, position: usize, message: &Message, profiles: Option<&Profiles>) {
         let of = |field: &MatchField| Some((field.source, field.of(message)?));
         let mut row = Vec::new();
         let mut second = None;
@@ -131,9 +138,7 @@ impl Rows {
             self.empty.push(position);
             return;
         }
-        if with_profile {
-            row.extend(profile(message));
-        }
+        row.extend(profiles.into_iter().flat_map(|profiles| profiles.of(message)));
         self.rows.push(row);
         self.rows.extend(second);
     }
@@ -143,31 +148,35 @@ fn cell(row: &[(Key, String)], key: Key) -> &str {
     row.iter().find(|(other, _)| *other == key).map_or("", |(_, value)| value)
 }
 
-/// Hashed columns of what the profile says.
-fn profile(message: &Message) -> Vec<(Key, String)> {
-    let said: Vec<(&str, String)> =
-        message.profile().map(|(name, value)| (name, value.to_string())).collect();
-    let country = said.iter().find(|(name, _)| *name == "country").map(|(_, text)| text.as_str());
-    let mut columns = Vec::new();
-    for (name, text) in &said {
-        let (key, normalise): (_, fn(&str, Option<&str>) -> Normalised) = match *name {
-            "first_name" => (Key::FirstName, normalise::meta_name),
-            "last_name" => (Key::LastName, normalise::meta_name),
-            "city" => (Key::City, normalise::meta_city),
-            "state" => (Key::State, normalise::meta_state),
-            "zip" => (Key::Zip, normalise::meta_zip),
-            "country" => (Key::Country, normalise::meta_country),
-            "gender" => (Key::Gender, normalise::gender),
-            "date_of_birth" => {
-                columns.extend(birth(text));
-                continue;
-            }
-            _ => continue,
-        };
-        // What Meta cannot use is left out: it only helps where it is there.
-        columns.extend(normalise(text, country).ok().map(|value| (key, sha256(&value))));
+impl Profiles {
+    /// Hashed columns of what the profile says.
+    fn of(&self, message: &Message) -> Vec<(Key, String)> {
+        let mut said: Vec<(&str, String)> =
+            message.profile().map(|(name, value)| (name, value.to_string())).collect();
+        said.retain(|(name, text)| *name != "country" || !text.trim().is_empty());
+        let known = said.iter().any(|(name, _)| *name == "country");
+        let assumed = self.country.iter().filter(|_| !known);
+        said.extend(assumed.map(|country| ("country", country.clone())));
+        let country = said.iter().find(|(name, _)| *name == "country");
+        let country = country.map(|(_, text)| text.as_str());
+        said.iter().flat_map(|(name, text)| columns(name, text, country)).collect()
     }
-    columns
+}
+
+/// What Meta cannot use is left out: it only helps where it is there.
+fn columns(name: &str, text: &str, country: Option<&str>) -> Vec<(Key, String)> {
+    let (key, normalise): (_, fn(&str, Option<&str>) -> Normalised) = match name {
+        "first_name" => (Key::FirstName, normalise::meta_name),
+        "last_name" => (Key::LastName, normalise::meta_name),
+        "city" => (Key::City, normalise::meta_city),
+        "state" => (Key::State, normalise::meta_state),
+        "zip" => (Key::Zip, normalise::meta_zip),
+        "country" => (Key::Country, normalise::meta_country),
+        "gender" => (Key::Gender, normalise::gender),
+        "date_of_birth" => return birth(text),
+        _ => return Vec::new(),
+    };
+    normalise(text, country).ok().map(|value| (key, sha256(&value))).into_iter().collect()
 }
 
 fn birth(text: &str) -> Vec<(Key, String)> {

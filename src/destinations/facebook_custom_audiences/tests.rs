@@ -124,6 +124,24 @@ async fn all_kinds_of_identifiers_and_profiles_have_their_columns() {
 }
 
 #[tokio::test]
+async fn people_are_in_the_country_of_the_project_where_their_profile_names_none() {
+    let made = facebook("match_by = [\"email\"]\nsend_profile = true\ncountry = \"US\"\n");
+    let nowhere = [("zip", "941051234"), ("country", " ")];
+    let abroad = [("zip", "941051234"), ("country", "NL")];
+    let members = batch([
+        made.member(MARA, Change::Entered, &[], &nowhere),
+        made.member(IVO, Change::Entered, &[], &abroad),
+    ]);
+    let said = made.converse(&members, Vec::new()).await;
+    let body: Json = serde_json::from_slice(&said.captured[1].body).unwrap();
+    let (payload, hash) = (&body["payload"], super::super::normalise::sha256);
+    assert_eq!(payload["schema"], json!(["EMAIL", "ZIP", "COUNTRY"]));
+    let places = |row: usize| [1, 2].map(|column| payload["data"][row][column].clone());
+    assert_eq!(places(0), [json!(hash("94105")), json!(hash("us"))]);
+    assert_eq!(places(1), [json!(hash("941051234")), json!(hash("nl"))]);
+}
+
+#[tokio::test]
 async fn a_list_is_adopted_by_name_over_all_pages() {
     let made = facebook("");
     let next = json!({"cursors": {"after": "xyz"}, "next": "https://graph.facebook.com/…"});

@@ -113,7 +113,7 @@ impl Event {
         let email = normalise::email(email, None)?;
         let said: Vec<(&str, String)> =
             message.profile().map(|(name, value)| (name, value.to_string())).collect();
-        let known = said.iter().find(|(name, text)| *name == "country" && !text.is_empty());
+        let known = said.iter().find(|(name, text)| *name == "country" && !text.trim().is_empty());
         let country = known.map(|(_, text)| text.as_str()).or(self.country.as_deref());
         let mut person = Map::from_iter([("em".to_owned(), json!([sha256(&email)]))]);
         for (name, text) in said.iter().filter(|(_, text)| !text.is_empty()) {
@@ -126,6 +126,9 @@ impl Event {
                 person.insert(key.into(), json!([value]));
             }
         }
+        if let Some((key, value)) = country.and_then(|country| known_as("country", country, None)) {
+            person.insert(key.into(), json!([value]));
+        }
         Ok(Json::Object(person))
     }
 }
@@ -136,7 +139,7 @@ fn known_as(name: &str, text: &str, country: Option<&str>) -> Option<(&'static s
         "phone" => ("ph", normalise::e164),
         "first_name" => ("fn", normalise::meta_name),
         "last_name" => ("ln", normalise::meta_name),
-        "city" => ("ct", normalise::meta_city),
+        "city" => ("ct", normalise::meta_event_city),
         "state" => ("st", normalise::meta_state),
         "zip" => ("zp", normalise::meta_zip),
         "country" => ("country", normalise::meta_country),

@@ -62,6 +62,21 @@ async fn options_show_on_the_wire() {
 }
 
 #[tokio::test]
+async fn places_are_told_as_events_want_them() {
+    let made = pixel("data_processing_options = []\ncountry = \"CH\"\n");
+    let events = batch([
+        made.event_of(MARA, &[("city", "Z\u{fc}rich")]),
+        made.event_of(MARA, &[("country", "AT")]),
+    ]);
+    let said = made.converse(&events, Vec::new()).await;
+    let body: Json = serde_json::from_slice(&said.captured[0].body).unwrap();
+    let (data, hash) = (&body["data"], super::super::normalise::sha256);
+    assert_eq!(data[0]["user_data"]["ct"], json!([hash("z\u{fc}rich")]));
+    assert_eq!(data[0]["user_data"]["country"], json!([hash("ch")]));
+    assert_eq!(data[1]["user_data"]["country"], json!([hash("at")]));
+}
+
+#[tokio::test]
 async fn it_takes_no_history() {
     assert!(!of_all_uses().spec.history);
 }

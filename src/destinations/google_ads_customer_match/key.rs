@@ -22,6 +22,13 @@ pub(super) const FIELDS: &[MatchField] = &[
 /// What an address is made of.
 pub(super) const PROFILE: &[&str] = &["first_name", "last_name", "country", "zip"];
 
+/// What addresses say of people whose profile does not.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    /// Of people whose profile names none.
+    pub country: Option<String>,
+}
+
 /// The kind of a list; it never changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,7 +82,7 @@ impl Key {
     }
 
     /// One member, by all identifiers of this kind that the message carries.
-    pub(super) fn member(self, message: &Message, with_address: bool) -> Json {
+    pub(super) fn member(self, message: &Message, addresses: Option<&Addresses>) -> Json {
         let values =
             self.fields().iter().filter_map(|field| Some((field.source, field.of(message)?)));
         match self {
@@ -86,7 +93,7 @@ impl Key {
                         _ => json!({"phoneNumber": sha256(value)}),
                     })
                     .collect();
-                identifiers.extend(address(message).filter(|_| with_address));
+                identifiers.extend(addresses.and_then(|addresses| addresses.of(message)));
                 json!({"userData": {"userIdentifiers": identifiers}})
             }
             Self::Ios | Self::Android => {
@@ -101,19 +108,25 @@ impl Key {
     }
 }
 
-/// An address matches as a whole: nothing, unless every part of it is known.
-fn address(message: &Message) -> Option<Json> {
-    let said: Vec<(&str, String)> =
-        message.profile().map(|(name, value)| (name, value.to_string())).collect();
-    let of = |name: &str| said.iter().find(|(other, _)| *other == name).map(|(_, text)| &**text);
-    let given = google_given_name(of("first_name")?, None).ok()?;
-    let family = google_family_name(of("last_name")?, None).ok()?;
-    let region = google_country(of("country")?, None).ok()?;
-    let postal = google_postal_code(of("zip")?, None).ok()?;
-    Some(json!({"address": {
-        "givenName": sha256(&given),
-        "familyName": sha256(&family),
-        "regionCode": region,
-        "postalCode": postal,
-    }}))
+impl Addresses {
+    /// An address matches as a whole: nothing, unless every part of it is known.
+    fn of(&self, message: &Message) -> Option<Json> {
+        let said: Vec<(&str, String)> =
+            message.profile().map(|(name, value)| (name, value.to_string())).collect();
+        let of = |name: &str| {
+            let found = said.iter().find(|(other, text)| *other == name && !text.trim().is_empty());
+            found.map(|(_, text)| text.as_str())
+        };
+        let country = of("country").or(self.country.as_deref())?;
+        let given = google_given_name(of("first_name")?, None).ok()?;
+        let family = google_family_name(of("last_name")?, None).ok()?;
+        let region = google_country(country, None).ok()?;
+        let postal = google_postal_code(of("zip")?, None).ok()?;
+        Some(json!({"address": {
+            "givenName": sha256(&given),
+            "familyName": sha256(&family),
+            "regionCode": region,
+            "postalCode": postal,
+        }}))
+    }
 }

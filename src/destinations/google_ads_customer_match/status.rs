@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::delivery::Response;
+use crate::destinations::google_api::{answered, names};
 use crate::destinations::{Fault, Outcome, Receipt};
 
 #[derive(Debug, Deserialize)]
@@ -49,21 +50,42 @@ struct Counted {
 /// What Google says of one request that is done.
 #[derive(Debug)]
 pub(super) struct Answer {
-    failed: bool,
+    fate: Fate,
     errors: Vec<(u64, String)>,
     warnings: Vec<(u64, String)>,
 }
 
+#[derive(Debug)]
+enum Fate {
+    Applied,
+    Failed,
+    /// Google knows nothing of it any more, and says this.
+    Forgotten(String),
+}
+
+/// A request that Google does not know any more is an answer.
+pub(super) fn known_or_gone(response: &Response) -> Result<(), Fault> {
+    if is_gone(response) { Ok(()) } else { answered(response) }
+}
+
+fn is_gone(response: &Response) -> bool {
+    response.status == 404 || (response.status == 400 && names(response, "INVALID_REQUEST_ID"))
+}
+
 /// `None`: it is not done yet.
 pub(super) fn read(response: &Response) -> Result<Option<Answer>, Fault> {
+    if is_gone(response) {
+        let fate = Fate::Forgotten(response.reason());
+        return Ok(Some(Answer { fate, errors: Vec::new(), warnings: Vec::new() }));
+    }
     let statuses: Statuses = response.json()?;
     // One destination per request.
     let Some(status) = statuses.request_status_per_destination.into_iter().next() else {
         return Ok(None);
     };
-    let failed = match status.request_status.as_str() {
-        "SUCCESS" | "PARTIAL_SUCCESS" => false,
-        "FAILED" => true,
+    let fate = match status.request_status.as_str() {
+        "SUCCESS" | "PARTIAL_SUCCESS" => Fate::Applied,
+        "FAILED" => Fate::Failed,
         "PROCESSING" | "REQUEST_STATUS_UNKNOWN" | "" => return Ok(None),
         other => {
             let reason = format!("the request has the status `{other}`, which is not known");
@@ -72,7 +94,7 @@ pub(super) fn read(response: &Response) -> Result<Option<Answer>, Fault> {
     };
     let errors = counts(status.error_info.error_counts)?;
     let warnings = counts(status.warning_info.warning_counts)?;
-    Ok(Some(Answer { failed, errors, warnings }))
+    Ok(Some(Answer { fate, errors, warnings }))
 }
 
 fn counts(counted: Vec<Counted>) -> Result<Vec<(u64, String)>, Fault> {
@@ -102,9 +124,13 @@ pub(super) fn receipt(rows: usize, leaving: &[usize], answers: Vec<(bool, Answer
             *leaves = true;
         }
     }
-    for (about_leaving, Answer { failed, errors, warnings }) in answers {
-        if failed {
-            let outcome = failure(&errors);
+    for (about_leaving, Answer { fate, errors, warnings }) in answers {
+        let outcome = match fate {
+            Fate::Applied => None,
+            Fate::Failed => Some(failure(&errors)),
+            Fate::Forgotten(reason) => Some(Outcome::Unsettled { reason }),
+        };
+        if let Some(outcome) = outcome {
             let concerned = (0..rows).filter(|position| leaves[*position] == about_leaving);
             for position in concerned {
                 // Positions are those of this batch.

@@ -147,6 +147,12 @@ async fn an_address_travels_only_as_a_whole_and_only_when_asked_for() {
     let said = made.converse(&members, Vec::new()).await;
     let body: Json = serde_json::from_slice(&said.captured[2].body).unwrap();
     assert_snapshot!(body["audienceMembers"], @r#"[{"userData":{"userIdentifiers":[{"emailAddress":"fea464bda05242064372e66ecb3e93c8fe125948c626059f5f0c17807ee108a9"},{"address":{"familyName":"67a42a846e98e3c1a96cd6ba14883a5ea05990cd93964ce8b832aa9497ca785c","givenName":"fdee430d40bd57deeac186cd9790033d0f06f909a8806e7ce6e717ab7c7d5029","postalCode":"94105","regionCode":"US"}}]}},{"userData":{"userIdentifiers":[{"emailAddress":"d80de76a120a52c4fd2c6d669da8c0e93605087519cb9d656da6a202cea7077c"}]}}]"#);
+    // The country of people whose profile names none completes it.
+    let made = google("send_address = true\ncountry = \"us\"\n");
+    let parts = [whole[0], whole[1], ("country", ""), whole[3]];
+    let said =
+        made.converse(&batch([made.member(MARA, Change::Entered, &[], &parts)]), Vec::new()).await;
+    assert!(String::from_utf8_lossy(&said.captured[2].body).contains("\"regionCode\":\"US\""));
     let made = google("match_by = [\"email\"]\n");
     let said =
         made.converse(&batch([made.member(MARA, Change::Entered, &[], &whole)]), Vec::new()).await;
@@ -255,6 +261,28 @@ async fn a_request_that_failed_as_a_whole_concerns_its_own_rows_only() {
     let reason = "the request failed as a whole: internal error".to_owned();
     let again = Outcome::Retry { after: None, reason };
     assert_eq!(said.outcomes(), [Outcome::Delivered, again, Outcome::Delivered]);
+}
+
+#[tokio::test]
+async fn a_request_that_google_has_forgotten_leaves_its_own_rows_unsettled() {
+    let made = google("");
+    let job = |removal: Option<&str>| Job {
+        handle: json!({"removal": removal, "ingestion": "req-2", "leaving": [1]}),
+        poll_after: std::time::Duration::ZERO,
+    };
+    let token = || Reply::json(&json!({"access_token": "hush-token"}));
+    let unknown = json!({"error": {"code": 400, "details": [{"fieldViolations": [{"field": "request_id", "reason": "INVALID_REQUEST_ID"}]}]}});
+    for gone in [Reply::status(400, unknown.to_string()), Reply::status(404, "{}")] {
+        let well = Reply::json(&done("SUCCESS", &json!({})));
+        let session = Session::scripted(&made.terms(), vec![token(), well, gone]);
+        let settled = made.destination.settle(&session, &job(Some("req-1")), 3).await.unwrap();
+        let Settlement::Done(receipt) = settled else { panic!("still running") };
+        let outcomes = receipt.into_outcomes();
+        assert_eq!(outcomes[1], Outcome::Delivered);
+        for own in [&outcomes[0], &outcomes[2]] {
+            assert!(matches!(own, Outcome::Unsettled { .. }), "{own:?}");
+        }
+    }
 }
 
 #[tokio::test]

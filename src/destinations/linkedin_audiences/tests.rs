@@ -90,9 +90,19 @@ async fn every_member_has_a_status_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_is_not_there_yet_is_waited_for() {
     let started = tokio::time::Instant::now();
-    let said = answered(vec![Reply::status(404, "{}"); 2]).await;
+    let made = linkedin();
+    let created = Reply::status(201, "").with_header("x-restli-id", "77");
+    let missing = || Reply::status(404, "{}");
+    let replies = vec![found(&[]), created, missing(), missing()];
+    let said = made.converse(&mixed(&made), replies).await;
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
     assert!(started.elapsed().as_secs() >= 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_segment_that_is_not_there_is_gone() {
+    let said = answered(vec![Reply::status(404, "{}")]).await;
+    assert_snapshot!(said.result.unwrap_err(), @"misconfigured: HTTP 404 Not Found: {}; the segment is not there any more");
 }
 
 #[tokio::test]

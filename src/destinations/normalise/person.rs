@@ -4,12 +4,12 @@ use super::{Normalised, hashed_before};
 
 const NO_NAME: &str = "no name";
 
-/// In lower case without white space and ASCII punctuation, letters of every script kept: Meta.
+/// In lower case without white space and punctuation, letters of every script kept: Meta.
 pub(in crate::destinations) fn meta_name(text: &str, _country: Option<&str>) -> Normalised {
     if let Some(hash) = hashed_before(text) {
         return Ok(hash);
     }
-    let kept = |character: &char| !character.is_whitespace() && !character.is_ascii_punctuation();
+    let kept = |character: &char| !character.is_whitespace() && !is_punctuation(*character);
     named(text.chars().filter(kept).collect::<String>().to_lowercase())
 }
 
@@ -77,9 +77,26 @@ fn without_suffix(name: &str) -> Option<&str> {
 
 /// Hyphens stay, as Google's own libraries keep them inside of names.
 fn unpunctuated(name: &str) -> String {
-    let kept = |character: &char| !character.is_ascii_punctuation() || *character == '-';
+    let kept = |character: &char| !is_punctuation(*character) || *character == '-';
     let name: String = name.chars().filter(kept).collect();
     name.trim().to_owned()
+}
+
+/// That of ASCII, and what keyboards and typesetters put in its place: an apostrophe may be a quotation
+/// mark or an accent.
+pub(super) fn is_punctuation(character: char) -> bool {
+    character.is_ascii_punctuation()
+        || matches!(
+            character,
+            '\u{a1}' | '\u{a7}' | '\u{ab}' | '\u{b4}' | '\u{b6}' | '\u{b7}' | '\u{bb}' | '\u{bf}'
+                | '\u{2010}'..='\u{2027}'
+                | '\u{2030}'..='\u{205e}'
+                | '\u{3001}'..='\u{3003}'
+                | '\u{3008}'..='\u{3011}'
+                | '\u{3014}'..='\u{301f}'
+                | '\u{30fb}'
+                | '\u{ff01}'..='\u{ff0f}'
+        )
 }
 
 fn named(name: String) -> Normalised {

@@ -1,5 +1,6 @@
 //! Where somebody lives: cities, states, postal codes and countries.
 
+use super::person::is_punctuation;
 use super::{Normalised, hashed_before};
 
 const NOT_A_COUNTRY: &str = "not a two-letter country code";
@@ -15,13 +16,26 @@ pub(in crate::destinations) fn meta_city(text: &str, _country: Option<&str>) -> 
     if city.is_empty() { Err("no letter from a to z") } else { Ok(city) }
 }
 
+/// In lower case without white space, digits and punctuation, letters of every script kept: Meta's
+/// events, which read cities otherwise than its lists do.
+pub(in crate::destinations) fn meta_event_city(text: &str, _country: Option<&str>) -> Normalised {
+    if let Some(hash) = hashed_before(text) {
+        return Ok(hash);
+    }
+    let odd = |character: char| {
+        character.is_whitespace() || character.is_numeric() || is_punctuation(character)
+    };
+    let city = text.chars().filter(|character| !odd(*character)).collect::<String>().to_lowercase();
+    if city.is_empty() { Err("no letter") } else { Ok(city) }
+}
+
 /// The two-letter code of a state of the US; elsewhere in lower case without white space and
 /// punctuation: Meta.
 pub(in crate::destinations) fn meta_state(text: &str, country: Option<&str>) -> Normalised {
     if let Some(hash) = hashed_before(text) {
         return Ok(hash);
     }
-    let kept = |character: &char| !character.is_whitespace() && !character.is_ascii_punctuation();
+    let kept = |character: &char| !character.is_whitespace() && !is_punctuation(*character);
     let state = text.chars().filter(kept).collect::<String>().to_lowercase();
     if state.is_empty() {
         return Err("no state");

@@ -5,7 +5,7 @@ use super::*;
 type Normalise = fn(&str, Option<&str>) -> Normalised;
 
 /// Every normaliser there is.
-const ALL: [(&str, Normalise); 18] = [
+const ALL: [(&str, Normalise); 19] = [
     ("email", email),
     ("email_without_spaces", email_without_spaces),
     ("google_email", google_email),
@@ -19,6 +19,7 @@ const ALL: [(&str, Normalise); 18] = [
     ("gender", gender),
     ("date_of_birth", date_of_birth),
     ("meta_city", meta_city),
+    ("meta_event_city", meta_event_city),
     ("meta_state", meta_state),
     ("meta_zip", meta_zip),
     ("meta_country", meta_country),
@@ -278,6 +279,7 @@ fn names_follow_the_vendors_libraries() {
             ("Boardds", None, Ok("boardds")),
             ("lacparm", None, Ok("lacparm")),
             (",Jr.,DDS ", None, Err("no name")),
+            ("O\u{2019}Neil", None, Ok("oneil")),
         ],
     );
     hold(
@@ -286,6 +288,10 @@ fn names_follow_the_vendors_libraries() {
             ("Anna-Maria de la Cruz", None, Ok("annamariadelacruz")),
             ("Jos\u{c9}", None, Ok("jos\u{e9}")),
             ("\u{738b}\u{5c0f}\u{660e}", None, Ok("\u{738b}\u{5c0f}\u{660e}")),
+            ("O\u{2019}Neil", None, Ok("oneil")),
+            ("O\u{b4}Neil", None, Ok("oneil")),
+            ("D\u{2011}Arc \u{201e}Jo\u{201c}", None, Ok("darcjo")),
+            ("\u{30a2}\u{30fb}\u{30a4}", None, Ok("\u{30a2}\u{30a4}")),
             ("...", None, Err("no name")),
         ],
     );
@@ -298,6 +304,15 @@ fn places_are_worded_as_meta_and_google_word_them() {
         &[
             ("St. Louis (MO) 63101", None, Ok("stlouismo")),
             ("\u{6771}\u{4eac}", None, Err("no letter from a to z")),
+        ],
+    );
+    hold(
+        meta_event_city,
+        &[
+            ("St. Louis (MO) 63101", None, Ok("stlouismo")),
+            ("Z\u{fc}rich", None, Ok("z\u{fc}rich")),
+            ("\u{6771}\u{4eac}", None, Ok("\u{6771}\u{4eac}")),
+            ("63101", None, Err("no letter")),
         ],
     );
     hold(

@@ -160,7 +160,7 @@ fn key_and(name: &str) -> Reply {
 #[tokio::test]
 async fn rows_are_refused_by_their_position() {
     let items = [
-        json!({"status": "OK", "message": ""}),
+        json!({"status": "OK", "message": null, "errorCode": null}),
         json!({"status": "Error", "errorCode": 2, "message": "Invalid value for Ltv90d"}),
         json!({"status": "Error", "errorCode": 2, "message": "Transaction was deadlocked. Rerun the transaction."}),
     ];
@@ -239,10 +239,14 @@ async fn results_that_are_not_those_of_the_rows_are_not_believed() {
 
 #[tokio::test]
 async fn a_job_that_is_forgotten_leaves_its_rows_unsettled() {
-    let gone = Reply::status(404, json!({"message": "Request not found"}).to_string());
-    let (settlement, _) = settled(&cloud(""), vec![gone], 2).await;
-    let Ok(Settlement::Done(receipt)) = settlement else { panic!("{settlement:?}") };
-    assert!(receipt.outcomes().iter().all(|outcome| matches!(outcome, Outcome::Unsettled { .. })));
+    let gone = || Reply::status(404, json!({"message": "Request not found"}).to_string());
+    // The job itself, or only its results.
+    for replies in [vec![gone()], vec![status("Complete", "Has Errors"), gone()]] {
+        let (settlement, _) = settled(&cloud(""), replies, 2).await;
+        let Ok(Settlement::Done(receipt)) = settlement else { panic!("{settlement:?}") };
+        let unsettled = |outcome: &Outcome| matches!(outcome, Outcome::Unsettled { .. });
+        assert!(receipt.outcomes().iter().all(unsettled));
+    }
 }
 
 #[tokio::test(start_paused = true)]
