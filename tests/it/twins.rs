@@ -5,11 +5,12 @@
 //! refusals, jobs. It knows nothing of Muster. What it must hold in the end is computed in plain Rust
 //! from the rows of a random world, and what no client may ever do is a *violation*.
 //!
-//! Two histories per shape by default; `MUSTER_CONVERGENCE_SECONDS` says how long histories are started,
-//! `MUSTER_SEED` repeats the one that failed.
+//! `MUSTER_CONVERGENCE_SECONDS` (default 3) says how long histories of each shape are started, of which
+//! there is one at least; `MUSTER_SEED` repeats the one that failed.
 
 mod facebook;
 mod fate;
+mod google;
 mod history;
 mod hubspot_lists;
 mod iterable;

@@ -6,11 +6,10 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::fate::Luck;
 use super::history::converges;
-use super::people::{ACTIVE, People, compared, rich_accounts};
+use super::people::{ACTIVE, People, compared, rich_accounts, sha256};
 use super::stage::{Asked, Told, Vendor};
 use crate::project::TempProject;
 
@@ -156,7 +155,7 @@ impl Meta {
         let schema = asked.rows("/payload/schema");
         let mut unread = 0;
         for row in asked.rows("/payload/data") {
-            // It says how many, never which, and takes the rest; what is meant is sent again one day.
+            // It takes the rest, and says of how many it could not read, never which.
             let cells = schema.iter().zip(row.as_array().unwrap());
             let filled = cells
                 .map(|(kind, cell)| (kind.as_str().unwrap(), cell.as_str().unwrap()))
@@ -196,7 +195,7 @@ impl Meta {
         let found = list.map(|audience| audience.members.clone()).unwrap_or_default();
         let members = ids.iter().flat_map(|id| identifiers(people, id));
         let wanted: BTreeMap<(String, String), String> = members
-            .map(|(kind, plain)| ((kind.to_owned(), hash(&plain)), plain))
+            .map(|(kind, plain)| ((kind.to_owned(), sha256(&plain)), plain))
             .filter(|((_, hash), _)| !is_unreadable(hash))
             .collect();
         let found = found
@@ -218,10 +217,6 @@ fn identifiers(people: &People, id: &str) -> Vec<(&'static str, String)> {
     let phone =
         person.phone.iter().map(|phone| ("PHONE", phone.trim_start_matches('+').to_owned()));
     emails.chain(phone).collect()
-}
-
-fn hash(plain: &str) -> String {
-    Sha256::digest(plain).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Some hashes are of nobody Meta could know.

@@ -16,8 +16,8 @@ use crate::project::TempProject;
 use crate::report::Report;
 use crate::sink::Moment;
 
-/// Histories per shape, where nobody says for how long.
-const ROUNDS: usize = 2;
+/// For how many seconds histories of one shape are started, where nobody says so.
+const BUDGET: u64 = 3;
 
 const RUN: [&str; 4] = ["run", "--allow-large-change", "--format", "json"];
 /// The same, but what was refused goes again.
@@ -32,12 +32,10 @@ pub fn converges<V: Vendor>() {
     if let Some(seed) = number("MUSTER_SEED") {
         return History::<V>::new(seed).play();
     }
-    let Some(seconds) = number("MUSTER_CONVERGENCE_SECONDS") else {
-        return (0..ROUNDS).for_each(|_| History::<V>::new(fresh_seed()).play());
-    };
+    let budget = number("MUSTER_CONVERGENCE_SECONDS").unwrap_or(BUDGET);
     let started = Instant::now();
     let mut played = 0;
-    while started.elapsed() < Duration::from_secs(seconds) {
+    while started.elapsed() < Duration::from_secs(budget) {
         History::<V>::new(fresh_seed()).play();
         played += 1;
     }
@@ -95,7 +93,9 @@ impl<V: Vendor> History<V> {
     pub fn write(&self) {
         self.people.write(&self.project);
         let people = self.people.0.iter().map(|(id, person)| format!("  {id} {person:?}"));
-        self.twin.stage().transcript.extend(people);
+        let mut stage = self.twin.stage();
+        stage.transcript.extend(people);
+        stage.vendor.later();
     }
 
     fn told(&self, ran: &Ran) {

@@ -6,6 +6,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::project::TempProject;
 
@@ -233,6 +234,11 @@ pub const HIGH: &str = "SELECT user_id FROM users WHERE score >= 60";
 
 /// A trait of accounts.
 pub const SEATS: &str = "SELECT account_id, count(*) AS seats FROM users GROUP BY 1";
+
+/// In hexadecimal.
+pub fn sha256(plain: &str) -> String {
+    Sha256::digest(plain).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 fn lines(rows: impl Iterator<Item = Value>) -> String {
     rows.fold(String::new(), |text, row| format!("{text}{row}\n"))

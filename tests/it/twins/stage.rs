@@ -34,6 +34,9 @@ pub trait Vendor: Send + 'static {
     /// Tokens that were given out are over.
     fn expire(&mut self) {}
 
+    /// Some time passes; what was asked before and what is asked now are not of the same moment.
+    fn later(&mut self) {}
+
     /// Writes the models, all syncing to the destination `vendor`.
     fn models(project: &TempProject);
 
