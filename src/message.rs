@@ -117,6 +117,11 @@ impl Message {
         self.change() != Change::Exited
     }
 
+    /// Whether all that it says is that the record leaves.
+    pub fn only_leaves(&self) -> bool {
+        self.parts().all(|part| part.change() == Change::Exited)
+    }
+
     pub fn key(&self) -> &str {
         self.first.key()
     }
@@ -127,17 +132,26 @@ impl Message {
     }
 
     pub fn email(&self) -> Option<&str> {
-        self.first.block.email(self.first.row())
+        let lead = self.lead();
+        lead.block.email(lead.row())
     }
 
     /// Identifiers other than the email.
     pub fn identifiers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.first.block.identifiers(self.first.row())
+        let lead = self.lead();
+        lead.block.identifiers(lead.row())
     }
 
     /// Profile columns that enrich this message.
     pub fn profile(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
-        self.first.block.profile(self.first.row())
+        let lead = self.lead();
+        lead.block.profile(lead.row())
+    }
+
+    /// The row that knows who the record is now: one that leaves only remembers what was sent.
+    fn lead(&self) -> &Part {
+        let stays = |part: &&Part| part.change() != Change::Exited;
+        self.parts().find(stays).unwrap_or(&self.first)
     }
 
     /// RFC 3339 time of the run that computed the change.

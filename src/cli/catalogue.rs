@@ -89,6 +89,9 @@ fn page(entry: &Entry) -> String {
     fact("mode", spec.mode.as_str().into());
     fact("calls", calls(spec));
     fact("identifiers", spec.identifiers.into());
+    if let Some((name, value)) = of_profiles(spec) {
+        fact(name, value);
+    }
     fact("limits", limits(spec));
     if !spec.min_interval.is_zero() {
         fact("every", format!("at most every {}", duration(spec.min_interval)));
@@ -107,6 +110,20 @@ fn page(entry: &Entry) -> String {
     }
     let _ = write!(text, "\n\nexample\n\n{}\n", spec.example.trim());
     text
+}
+
+/// Columns of `profiles` that travel with every message.
+fn of_profiles(spec: &Spec) -> Option<(&'static str, String)> {
+    let list = |names: &[&str]| names.join(", ");
+    let value = match (spec.required, spec.profile) {
+        ([], []) => return None,
+        (needed, []) => format!("{} (needed)", list(needed)),
+        ([], taken) => format!("{}, where they are known", list(taken)),
+        (needed, taken) => {
+            format!("{} (needed); {}, where they are known", list(needed), list(taken))
+        }
+    };
+    Some(("profiles", value))
 }
 
 /// What only lists have.
@@ -174,6 +191,7 @@ fn document(entry: &Entry) -> Value {
         "mode": spec.mode.as_str(),
         "calls": spec.calls.iter().map(|call| call.as_str()).collect::<Vec<_>>(),
         "identifiers": spec.identifiers,
+        "profiles": { "needed": spec.required, "taken": spec.profile },
         "limits": limits(spec),
         "receipts": spec.receipts.as_str(),
         "replaces": spec.replaces,

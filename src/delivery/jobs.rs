@@ -112,6 +112,10 @@ impl Resumed {
         for (row, outcome) in open.rows.iter().zip(outcomes) {
             match outcome {
                 Outcome::Delivered => acknowledged.push(*row),
+                Outcome::Retry { reason, .. } if open.unclear => {
+                    lost.push(*row);
+                    self.leave(1, session.redact(reason));
+                }
                 Outcome::Retry { reason, .. } => {
                     withdrawn.push(*row);
                     self.fault = Some(session.redact(reason));
@@ -122,7 +126,8 @@ impl Resumed {
                 }
                 Outcome::Rejected { reason } => {
                     let reason = session.redact(reason);
-                    journal.record(&Entry::Rejected { row: *row, reason, unclear: false })?;
+                    let unclear = open.unclear;
+                    journal.record(&Entry::Rejected { row: *row, reason, unclear })?;
                     self.rejected += 1;
                 }
             }

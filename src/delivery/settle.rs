@@ -1,6 +1,7 @@
 //! What becomes of a batch once something came back: every outcome and every fault has one place
 //! here where it is turned into an entry of the journal, another try, or a halt.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::task::JoinError;
@@ -12,7 +13,7 @@ use super::jobs::{polled, uncovered};
 use super::remedy::{Remedy, backoff, remedy};
 use super::session::Session;
 use super::shipment::{Held, Past, Shipment, Stream, due};
-use super::tally::{places, runs};
+use super::tally::{places, ranges, runs};
 use crate::destinations::{Delivery, Fault, Job, Notice, Outcome, Receipt};
 use crate::message::Message;
 use crate::outbox::{Entry, JournalError, Share};
@@ -43,7 +44,10 @@ impl Sender {
             Ok(Delivery::Settled(receipt)) => {
                 self.apply(shipment, receipt, unclear);
             }
-            Ok(Delivery::Submitted(job)) => self.submitted(shipment, job),
+            Ok(Delivery::Submitted(job)) => {
+                let past = Past { exposed: unclear, ..shipment.past };
+                self.submitted(Shipment { past, ..shipment }, job);
+            }
             Err(fault) => {
                 let exposed = shipment.past.exposed || session.may_have_arrived();
                 self.failed(shipment, &fault, exposed, unclear);
@@ -119,7 +123,12 @@ impl Sender {
             Remedy::BackOffIfHarmless | Remedy::LeaveUnsettled => {
                 self.give_up(shipment, &reason, true);
             }
-            Remedy::Bisect => self.bisect(shipment, fault, unclear),
+            Remedy::Bisect => {
+                // What was refused together may have been taken in part, by a request before the one
+                // that was refused or by a reply that did not say of whom.
+                let unclear = if shipment.batch.len() > 1 { exposed } else { unclear };
+                self.bisect(shipment, fault, unclear);
+            }
             Remedy::HaltDestination => {
                 self.put_all_back(&shipment, &reason, exposed);
                 self.halt(&reason);
@@ -241,8 +250,30 @@ impl Sender {
             }
             let share = Share { messages: messages.len() as u64, positions: runs(positions) };
             let share = shared.then_some(share);
-            let entry = Entry::Submitted { rows: runs(rows), job: job.clone(), share };
+            let unclear = shipment.past.exposed;
+            let entry = Entry::Submitted { rows: runs(rows), job: job.clone(), share, unclear };
             self.tally.lanes[*lane].journal.record(&entry)?;
+        }
+        Ok(())
+    }
+
+    /// What a job hands back to be sent again is not its own any more: asked later, it would say that
+    /// nobody has what by then may have arrived without it.
+    fn record_handed_back(
+        &self,
+        shipment: &Shipment,
+        receipt: &Receipt,
+    ) -> Result<(), JournalError> {
+        let mut handed_back: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for (message, outcome) in shipment.batch.messages().iter().zip(receipt.outcomes()) {
+            if matches!(outcome, Outcome::Retry { .. }) {
+                for (lane, row) in places(message) {
+                    handed_back.entry(lane).or_default().push(row);
+                }
+            }
+        }
+        for (lane, rows) in handed_back {
+            self.tally.lanes[lane].journal.record(&Entry::Lost(ranges(rows)))?;
         }
         Ok(())
     }
@@ -253,6 +284,9 @@ impl Sender {
         };
         match result {
             Ok(receipt) => {
+                if let Err(error) = self.record_handed_back(&shipment, &receipt) {
+                    return self.halt(&broken(&error));
+                }
                 let exposed = shipment.past.exposed;
                 self.apply(shipment, receipt, exposed);
             }

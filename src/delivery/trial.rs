@@ -66,6 +66,10 @@ impl Trial {
     }
 
     pub(super) fn after(&mut self, fault: &Fault) -> Next {
+        // A 503 may come after the work as well, whatever it asks for.
+        if self.exposed && !self.repeatable {
+            return Next::GiveUp;
+        }
         match remedy(fault) {
             Remedy::CloseGate => Next::CloseGate,
             Remedy::BackOff => self.after_failure(),

@@ -59,6 +59,7 @@ api_key = "${BRAZE_API_KEY}"
         "Arrays of more than 25 values are cut off by Braze unless the workspace allows more; times in the future become now.",
         "A contract by monthly active users may take only 50 objects per request: set `batch_size = 50`.",
         "The limit of 4 MB per request is uncertain; requests are kept below it.",
+        "`email_subscribe`, `push_subscribe` and `subscription_groups` decide who is mailed and are never written.",
         "Success means queued: Braze applies a change a moment later, and calls of one run are not ordered among each other.",
         "Events have no id there: a reply that is lost may log an event twice.",
         "`--test` sends an empty request, which Braze refuses after it has accepted the key.",
@@ -195,6 +196,9 @@ impl Braze {
                 "names or steers the profile itself in Braze"
             }
             (_, "push_tokens") => "would register devices in Braze",
+            (_, "email_subscribe" | "push_subscribe" | "subscription_groups") => {
+                "decides who is mailed, which is not written from here"
+            }
             (_, "email") if self.key == Key::Email => "is what this destination identifies by",
             _ if name.len() > 255 => "is longer than the 255 characters that Braze takes",
             _ => return None,

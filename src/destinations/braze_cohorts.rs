@@ -135,13 +135,9 @@ struct Changes<'a> {
 #[derive(Serialize)]
 struct Change<'a> {
     user_ids: Vec<&'a str>,
-    #[serde(skip_serializing_if = "is_false")]
-    should_remove: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-const fn is_false(value: &bool) -> bool {
-    !*value
+    /// `None`: they are put on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    should_remove: Option<bool>,
 }
 
 impl Cohorts {
@@ -165,10 +161,11 @@ impl Cohorts {
             return Ok(());
         }
         let naming = Naming { name: &cohort.name, created_at: at };
-        session
-            .send(self.request("", &cohort.id, naming)?)
-            .await
-            .and_then(|reply| taken(&reply))?;
+        match session.send(self.request("", &cohort.id, naming)?).await {
+            // What follows does not depend on the answer.
+            Err(Fault::Rehearsed) => return Ok(()),
+            reply => taken(&reply?)?,
+        }
         self.named().insert(cohort.id.clone());
         Ok(())
     }
@@ -227,7 +224,7 @@ impl Destination for Cohorts {
         })?;
         self.name(session, &cohort, batch.messages()[0].timestamp()).await?;
         let Parted { entering, leaving } = Parted::of(batch);
-        let changes = [(entering, false), (leaving, true)].into_iter();
+        let changes = [(entering, None), (leaving, Some(true))].into_iter();
         let changes = changes.filter(|(members, _)| !members.is_empty());
         let cohort_changes = changes.map(|(members, should_remove)| {
             let user_ids = members.iter().map(|member| member.message.subject()).collect();

@@ -1,12 +1,15 @@
 //! What holds for every destination of the catalogue.
 
-use super::fixture::{SECRET, configured, settings, told};
+use std::collections::BTreeMap;
+
+use super::fixture::{MARA, SECRET, batch, configured, settings, target_with_profile, told};
 use super::{
     CATALOGUE, Common, Configured, Entry, Fault, HTTP_OPTIONS, OptionDoc, Outcome, Reader, entry,
     names,
 };
 use crate::delivery::{Reply, Session};
 use crate::finding::Finding;
+use crate::record::Call;
 
 const JUNK: [&[u8]; 12] = [
     b"",
@@ -37,6 +40,27 @@ fn is_plain(made: &Configured) -> bool {
 #[test]
 fn names_are_sorted_and_found_again() {
     assert!(names().iter().all(|name| entry(name).is_some()));
+}
+
+/// Two of them would be written to one field, one over the other.
+#[test]
+fn names_that_differ_in_case_alone_are_one_where_the_vendor_takes_them_for_one() {
+    for kind in [
+        "hubspot",
+        "mailchimp",
+        "marketo",
+        "pardot",
+        "responsys",
+        "salesforce",
+        "salesforce_marketing_cloud",
+        "sendgrid",
+        "zendesk",
+    ] {
+        let made = configured(entry(kind).unwrap().spec.example).unwrap();
+        let name = |name| made.destination.field_name(name);
+        assert_eq!(name("Ltv_90d"), name("ltv_90d"), "{kind}");
+        assert_ne!(name("ltv_90d"), name("ltv_30d"), "{kind}");
+    }
 }
 
 #[test]
@@ -307,5 +331,45 @@ async fn no_window_exceeds_any_quota_of_the_catalogue() {
             });
             assert!(most.max().unwrap() <= quota.limit as usize, "{}", made.spec.kind);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_takes_the_requests_that_a_plan_reckons_with() {
+    for made in over_http() {
+        let mut seen: BTreeMap<(&str, usize), (usize, usize)> = BTreeMap::new();
+        for batch in made.batches().into_values() {
+            // Who leaves needs fewer requests or more; lists are mostly made of members.
+            if batch.messages().iter().all(crate::message::Message::is_member) {
+                let [first, again] = made.requests_for(&batch).await;
+                let kind = (batch.messages()[0].call().as_str(), batch.len());
+                let (least, most) = seen.entry(kind).or_insert((again, first));
+                (*least, *most) = ((*least).min(again), (*most).max(first));
+            }
+        }
+        for ((call, rows), (least, most)) in seen {
+            let call = made.spec.calls.iter().find(|taken| taken.as_str() == call);
+            let reckoned = made.destination.requests(*call.unwrap(), rows);
+            let kind = made.spec.kind;
+            assert!((least..=most).contains(&reckoned), "{kind} {rows}: {least} to {most}");
+        }
+    }
+}
+
+/// `fields` may map a column of `profiles`, which then travels with every message.
+#[tokio::test(start_paused = true)]
+async fn a_mapped_profile_column_arrives() {
+    // Kinesis takes canonical messages, in another encoding.
+    for made in
+        over_http().filter(|made| made.spec.takes(Call::Identify) && made.spec.kind != "kinesis")
+    {
+        let batch = batch([made.enriched(MARA, &[("city", "XXXL")])]);
+        let session = Session::served(&made.terms(), Vec::new(), made.server());
+        let target = target_with_profile(&batch, None, &["city"]);
+        let remote = made.destination.open(&session, &target).await.unwrap();
+        made.destination.deliver(&session, &remote, &batch).await.unwrap();
+        let holds = |body: &[u8]| body.windows(4).any(|part| part == b"XXXL");
+        let arrived = session.captured().iter().any(|request| holds(&request.body));
+        assert!(arrived, "{}", made.spec.kind);
     }
 }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use pod::{ENDPOINTS, Pod};
 use syncs::{FIRST_POLL, Transfer, Work};
 
@@ -127,6 +128,10 @@ impl Destination for Eloqua {
         let objection =
             || format!("`{name}` cannot be searched for: it holds both kinds of quotes");
         (name.contains('\'') && name.contains('"')).then(objection).into_iter().collect()
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        3
     }
 
     async fn deliver(

@@ -137,6 +137,20 @@ impl Configured {
         Conversation { result, notices, remote, captured }
     }
 
+    /// How many requests the batch takes the first time, and once more when all that can be remembered
+    /// is; what opening takes is not counted.
+    pub async fn requests_for(&self, batch: &Batch) -> [usize; 2] {
+        let session = Session::served(&self.terms(), Vec::new(), self.server());
+        let remote = self.destination.open(&session, &target_of(batch, None)).await.unwrap();
+        let mut counts = [0; 2];
+        for count in &mut counts {
+            let before = session.captured().len();
+            self.destination.deliver(&session, &remote, batch).await.unwrap();
+            *count = session.captured().len() - before;
+        }
+        counts
+    }
+
     async fn followed(
         &self,
         session: &Session,
@@ -392,6 +406,11 @@ fn record(captured: &[Captured]) {
 
 /// What the sync of these messages would ask for.
 pub fn target_of(batch: &Batch, remote: Option<Remote>) -> Target {
+    target_with_profile(batch, remote, &[])
+}
+
+/// The same, with these profile columns mapped.
+pub fn target_with_profile(batch: &Batch, remote: Option<Remote>, mapped: &[&str]) -> Target {
     let first = &batch.messages()[0];
     let shape = first.parts().next().unwrap().shape();
     let kind = |value: &Value<'_>| match value {
@@ -401,10 +420,13 @@ pub fn target_of(batch: &Batch, remote: Option<Remote>) -> Target {
         Value::Float(_) | Value::Decimal(_) | Value::Null => FieldKind::Number,
         _ => FieldKind::Text,
     };
+    let mapped = first.profile().filter(|(name, _)| mapped.contains(name));
     let fields = match shape.call {
         Call::Identify | Call::Group => {
-            { first.traits().map(|(name, value)| Field { name: name.into(), kind: kind(&value) }) }
-                .collect()
+            let of_traits = first.traits();
+            let field =
+                |(name, value): (&str, Value<'_>)| Field { name: name.into(), kind: kind(&value) };
+            of_traits.map(field).chain(mapped.map(field)).collect()
         }
         Call::Track | Call::List => Vec::new(),
     };

@@ -217,6 +217,14 @@ impl Destination for HubSpot {
         nameless.into_iter().chain(target.fields.iter().filter_map(objection)).collect()
     }
 
+    fn requests(&self, call: Call, messages: usize) -> usize {
+        match call {
+            // Read, then update whom there is and create whom there is not.
+            Call::Identify if self.contact_id.is_none() => 1 + messages.min(2),
+            _ => 1,
+        }
+    }
+
     async fn deliver(
         &self,
         session: &Session,

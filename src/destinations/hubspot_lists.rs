@@ -29,6 +29,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 #[cfg(test)]
 pub(super) use tests::server;
 
@@ -125,6 +126,10 @@ impl Destination for Lists {
             Some(remote) => Ok(remote.clone()),
             None => remote::opened(&self.api, session, target).await.map(List::into_remote),
         }
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        3
     }
 
     async fn deliver(

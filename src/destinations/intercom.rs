@@ -340,6 +340,14 @@ impl Destination for Intercom {
         attributes::objections(target)
     }
 
+    fn requests(&self, call: Call, messages: usize) -> usize {
+        match call {
+            // Looked up once, then written.
+            Call::Identify => 2 * messages,
+            _ => messages,
+        }
+    }
+
     async fn deliver(
         &self,
         session: &Session,

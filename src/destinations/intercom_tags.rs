@@ -29,6 +29,7 @@ use super::{
 use crate::delivery::{Response, Session};
 use crate::finding::Finding;
 use crate::message::Message;
+use crate::record::Call;
 use remote::Tag;
 
 pub(super) const ENTRY: Entry =
@@ -266,6 +267,10 @@ impl Destination for Tags {
 
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
         remote::opened(&self.api, session, target).await?.into_remote()
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        2
     }
 
     /// Tagging twice changes nothing: a fault half-way concerns the batch as a whole.

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use replies::{Changed, Created, Standing};
 use segment::Segment;
 #[cfg(test)]
@@ -123,6 +124,10 @@ impl Destination for Segments {
                 Ok(segment.into_remote())
             }
         }
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        1 + usize::from(self.create_contacts)
     }
 
     async fn deliver(

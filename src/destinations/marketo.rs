@@ -160,7 +160,9 @@ fn verdicts(response: &Response, portion: &Portion) -> Result<Vec<Verdict>, Faul
     for (position, row) in rows.iter().enumerate() {
         match row.status.as_deref() {
             Some("created" | "updated") => {}
-            Some("skipped") => verdicts.push(Verdict::rejected(position, row.complaint())),
+            status if status == Some("skipped") || row.has_reasons() => {
+                verdicts.push(Verdict::rejected(position, row.complaint()));
+            }
             _ => {
                 let reason = format!("record {position} has no status that means anything");
                 return Err(Fault::Protocol { reason });
@@ -181,8 +183,9 @@ impl Destination for Marketo {
         Ok(Remote::default())
     }
 
+    /// Marketo creates no second field whose name differs in nothing but its case.
     fn field_name(&self, name: &str) -> String {
-        field_name(name)
+        field_name(name).to_lowercase()
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::{Common, Fault, OptionDoc, Reader, Secret};
-use crate::delivery::{Grant, Request, Response, Session, granting, standard};
+use crate::delivery::{Grant, Request, Response, Session, Token, granting, standard};
 use crate::finding::Finding;
 
 /// Where the instance is and who we are, as options of a destination.
@@ -185,6 +185,14 @@ impl Grant for Service {
         Ok(Request::get(url).reading(granting))
     }
 
+    /// A refusal comes as a 200 here too.
+    fn token(&self, response: &Response) -> Result<Token, Fault> {
+        match refusal(response) {
+            Some(code) => Err(meaning(Some(code), response.reason())),
+            None => Token::oauth(response),
+        }
+    }
+
     fn is_expired(&self, response: &Response) -> bool {
         response.status == 401 || refusal(response).is_some_and(|code| matches!(code, 601 | 602))
     }
@@ -262,6 +270,10 @@ impl Row {
         });
         let told: Vec<_> = told.collect();
         if told.is_empty() { "skipped without a reason".into() } else { told.join("; ") }
+    }
+
+    pub(super) fn has_reasons(&self) -> bool {
+        self.reasons.as_ref().is_some_and(|reasons| !reasons.is_empty())
     }
 
     pub(super) fn has_reason(&self, code: u32) -> bool {

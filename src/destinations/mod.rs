@@ -145,6 +145,12 @@ pub trait Destination: fmt::Debug + Send + Sync {
         name.to_owned()
     }
 
+    /// How many requests a batch of that many messages takes when all is well: what `plan` reckons with.
+    fn requests(&self, call: Call, messages: usize) -> usize {
+        let _ = (call, messages);
+        1
+    }
+
     /// What of a sync cannot be sent there, each as one sentence that names the field. Pure: `check`
     /// asks it before anything is computed.
     fn objections(&self, target: &Target) -> Vec<String> {

@@ -281,8 +281,9 @@ impl Destination for Pardot {
         Ok(Remote::default())
     }
 
+    /// Names that differ in nothing but their case are one field.
     fn field_name(&self, name: &str) -> String {
-        self.naming.name(name)
+        self.naming.name(name).to_lowercase()
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {

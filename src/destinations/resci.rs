@@ -155,9 +155,11 @@ impl Serialize for Traits<'_> {
             map.serialize_entry(WELCOME, &false)?;
         }
         let is_trait = |name: &str| self.message.traits().any(|(own, _)| own == name);
+        let is_named =
+            |name: &str| self.message.traits().any(|(own, _)| trait_name(own) == trait_name(name));
         for (name, value) in attributes(self.message) {
-            // A name that profiles do not know takes none away.
-            if !value.is_null() || is_trait(name) {
+            // A name that profiles do not know takes none away, and one that a trait tells holds.
+            if is_trait(name) || !(value.is_null() || is_named(name)) {
                 map.serialize_entry(trait_name(name), &value)?;
             }
         }

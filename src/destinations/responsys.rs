@@ -27,6 +27,7 @@ use super::{
 use crate::delivery::Session;
 use crate::finding::Finding;
 use crate::message::Message;
+use crate::record::Call;
 use tables::Tables;
 #[cfg(test)]
 pub(super) use tests::server;
@@ -216,6 +217,10 @@ impl Destination for Responsys {
 
     fn objections(&self, target: &Target) -> Vec<String> {
         tables::objections(target)
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        1 + usize::from(self.create_members)
     }
 
     /// Merging is repeatable: a fault half-way concerns the batch as a whole.

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use members::Members;
 
 pub(super) const ENTRY: Entry =
@@ -57,7 +58,7 @@ folder = "Muster"
 "#,
     notes: &[
         "An audience is a column of an extension table: `1` for members, `0` for who has left.",
-        "The table is the one that the sync's `list` names, else one of the model's own, `MUSTER_` and its key, created in `folder` where there is none; the column is named like the model's key.",
+        "The table is the one that the sync's `list` names, else one of the model's own, `MUSTER_LIST_` and its key, created in `folder` where there is none; the column is named like the model's key.",
         "REST cannot add a column to a table that is there: one that is missing is named, to be added in Responsys.",
         "Who enters and is not in the profile list is added to it, opted out; nobody is ever opted in. `create_members = false` adds nobody.",
         "Who leaves and is not in the list any more counts as having left; that is read from the message, whose wording is uncertain.",
@@ -153,6 +154,10 @@ impl Destination for Tables {
             format!("`{name}` is longer than the {LONGEST_NAME} characters that Responsys takes")
         };
         (column.len() > LONGEST_NAME).then(objection).into_iter().collect()
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        1 + usize::from(self.create_members)
     }
 
     async fn deliver(

@@ -73,12 +73,14 @@ account_external_id_field = "Ext_Account_Id__c"
         "A column `ltv_90d` is written to the custom field `ltv_90d__c`; names that end in `__c` are used as they are, and standard fields must be listed in `standard_fields`.",
         "Contacts and leads need a `last_name`, leads a `company` too: both come from the profiles, are written each time, and whoever lacks them is invalid.",
         "The allowance of API calls is one per day (100,000 and more by licences), shared with all other programs: 100,000 hold here, counted across runs; say your share with `daily_limit`.",
-        "A used-up daily allowance (a 403) leaves the rest pending for a later run.",
+        "A used-up daily allowance (a 403, or the header `Sforce-Limit-Info`) leaves the rest pending for a later run.",
+        "Who only leaves is written without a name, and was never there when Salesforce asks for one.",
         "Batches of more than 200 rows travel as jobs of the Bulk API 2.0: ask for them with `batch_size`.",
         "In a job an empty text clears a field, as NULL does; a job that broke off leaves its records unsettled.",
         "A checkbox is never NULL: `false` is written instead.",
         "Times are written to the millisecond, lists and structures as JSON text; a text that is too long is refused by Salesforce, never cut.",
         "Accounts that do not exist are rejected where they need a name, which nothing here knows, unless a column writes `Name`.",
+        "Assignment rules are left alone: leads and accounts keep their owners, and new ones belong to the user that writes them.",
         "Contacts are not attached to accounts, and a lead that was converted is not followed to its contact.",
         "Requests go to the instance that Salesforce names when it gives out a token; `plan` shows them addressed to `login_url`.",
         "Client credentials need the address of the own domain in `login_url`.",
@@ -322,7 +324,9 @@ impl Salesforce {
         let path = ["composite", "sobjects", object, key];
         let response = session.send(self.org.write(Method::PATCH, &path, &body)?).await?;
         let mut receipt = batch.delivered();
-        for (position, outcome) in outcomes(&response, batch.len(), &[])?.into_iter().enumerate() {
+        let harmless = |position: usize| harmless(&batch.messages()[position]);
+        let outcomes = outcomes(&response, batch.len(), harmless)?;
+        for (position, outcome) in outcomes.into_iter().enumerate() {
             // There are as many outcomes as messages.
             let _ = receipt.set(position, outcome);
         }
@@ -333,8 +337,19 @@ impl Salesforce {
         let (object, key) = self.kept_in(batch.messages()[0].level())?;
         let row = |message| (Message::subject(message), self.values(message));
         let rows = batch.messages().iter().map(row).collect();
-        Upload { object, key, rows }.submit(&self.org, session).await
+        let messages = batch.messages().iter().enumerate();
+        let leaving = messages.filter(|(_, message)| message.only_leaves());
+        let leaving = leaving.map(|(position, _)| position).collect();
+        Upload { object, key, rows, leaving }.submit(&self.org, session).await
     }
+}
+
+/// What Salesforce says of whoever would have to be created: of somebody who only leaves, of whom no
+/// profile is read any more, that there is nothing to take back.
+const INCOMPLETE: &[&str] = &["REQUIRED_FIELD_MISSING"];
+
+fn harmless(message: &Message) -> &'static [&'static str] {
+    if message.only_leaves() { INCOMPLETE } else { &[] }
 }
 
 #[async_trait]
@@ -359,8 +374,9 @@ impl Destination for Salesforce {
         Ok(Remote::default())
     }
 
+    /// Salesforce takes names that differ in nothing but their case for one.
     fn field_name(&self, name: &str) -> String {
-        self.naming.name(name)
+        self.naming.name(name).to_lowercase()
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::delivery::Session;
 use crate::finding::Finding;
+use crate::record::Call;
 use people::{Kinds, Members, People, Person};
 
 pub(super) const ENTRY: Entry =
@@ -210,7 +211,7 @@ impl Change<'_> {
                 .append_pair("allOrNone", "false");
             let response = self.session.send(request).await?;
             let positions = members.iter().map(|(position, _)| *position);
-            self.note(positions, outcomes(&response, members.len(), GONE)?);
+            self.note(positions, outcomes(&response, members.len(), |_| GONE)?);
         }
         Ok(())
     }
@@ -225,7 +226,7 @@ impl Change<'_> {
             let request = self.campaigns.org.write(Method::POST, &path, &body)?;
             let response = self.session.send(request).await?;
             let positions = people.iter().map(|(position, _)| *position);
-            self.note(positions, outcomes(&response, people.len(), MEMBER_ALREADY)?);
+            self.note(positions, outcomes(&response, people.len(), |_| MEMBER_ALREADY)?);
         }
         Ok(())
     }
@@ -305,6 +306,10 @@ impl Destination for Campaigns {
 
     fn objections(&self, target: &Target) -> Vec<String> {
         remote::objection(target).into_iter().collect()
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        3
     }
 
     async fn deliver(

@@ -225,8 +225,9 @@ impl Destination for MarketingCloud {
         Ok(Remote::default())
     }
 
+    /// Columns whose names differ in nothing but their case are one.
     fn field_name(&self, name: &str) -> String {
-        column_name(name)
+        column_name(name).to_lowercase()
     }
 
     fn objections(&self, target: &Target) -> Vec<String> {

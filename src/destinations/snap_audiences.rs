@@ -28,6 +28,7 @@ use super::{
 };
 use crate::delivery::{Request, Response, Session, standard};
 use crate::finding::Finding;
+use crate::record::Call;
 #[cfg(test)]
 pub(super) use tests::server;
 
@@ -263,6 +264,10 @@ impl Destination for Segments {
             Some(list) => Ok(list.into_remote()),
             None => self.create(session, name).await,
         }
+    }
+
+    fn requests(&self, _: Call, _: usize) -> usize {
+        2
     }
 
     async fn deliver(

@@ -15,6 +15,7 @@ use datafusion::catalog::TableProvider;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::columns::column;
+use super::difference::EMAIL_BEFORE;
 use super::error::{EngineError, Result};
 use super::files::{self, Writer};
 use super::layers::Layers;
@@ -272,6 +273,7 @@ fn fold_batch(
         effects.iter().map(|effect| Some(*effect == wanted)).collect()
     };
     // Values the destination has, or may have: the new ones unless they were refused or never taken.
+    // The same holds of an email that is an attribute.
     let newest: BooleanArray = effects
         .iter()
         .zip(&parsed)
@@ -284,7 +286,10 @@ fn fold_batch(
     let mut arrays: Vec<ArrayRef> = Vec::new();
     for (index, field) in batch.schema().fields().iter().enumerate() {
         let name = field.name();
-        if ["record_key", "subject", "email", "trait"].contains(&name.as_str())
+        let before = (name == "email").then(|| batch.column_by_name(EMAIL_BEFORE)).flatten();
+        if let Some(before) = before {
+            arrays.push(zip(&newest, batch.column(index), before)?);
+        } else if ["record_key", "subject", "email", "trait"].contains(&name.as_str())
             || name.starts_with("id.")
         {
             arrays.push(Arc::clone(batch.column(index)));

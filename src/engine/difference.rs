@@ -39,6 +39,9 @@ const STATE: [&str; 9] = [
     "run",
 ];
 
+/// The email that the destination is known to have of a subject.
+pub(super) const EMAIL_BEFORE: &str = "email_before";
+
 /// Wanted, and as far as is known not there.
 const ABSENT: &str = "c.wanted AND (NOT c.known OR c.present = FALSE)";
 
@@ -251,6 +254,7 @@ impl Difference<'_> {
         let mut columns: Vec<String> = fixed.into_iter().collect();
         columns.extend(self.identifiers().iter().map(|name| format!("c.{name}")));
         columns.extend(self.shared());
+        columns.extend(self.keeps_email().then(|| format!("c.{EMAIL_BEFORE}")));
         for column in self.records.columns() {
             let (value, before, send) = names(column);
             columns.extend([value, before].map(|name| format!("c.{name}")));
@@ -285,6 +289,12 @@ impl Difference<'_> {
         );
         for name in ["email", "trait"].map(ToOwned::to_owned).iter().chain(&self.identifiers()) {
             let _ = write!(sql, ", {}", either(name));
+        }
+        if self.keeps_email() {
+            let _ = write!(
+                sql,
+                ", CASE WHEN p.record_key IS NULL THEN d.email ELSE p.email END AS {EMAIL_BEFORE}"
+            );
         }
         let mut differs = Vec::new();
         for column in self.records.columns() {
@@ -349,6 +359,11 @@ impl Difference<'_> {
             self.doubtful_subjects(delivered)
         );
         (desired, "coalesce(d.doubtful, FALSE)")
+    }
+
+    /// Where the email is an attribute, what does not arrive must not take its place.
+    fn keeps_email(&self) -> bool {
+        self.records.grain == Grain::Subject
     }
 
     /// For subject-grained records: the preferred email is another one now.

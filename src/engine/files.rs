@@ -10,7 +10,6 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
@@ -23,6 +22,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::error::{EngineError, Result};
+use super::parquet_format::Parquet;
 use super::session::Session;
 
 /// Rows per row group: small enough that a writer holds little, large enough to scan fast.
@@ -130,7 +130,7 @@ pub async fn table(
     // NULLS FIRST although keys are never NULL: with any other order DataFusion sorts again.
     let orders = orders.iter().map(|order| vec![col(*order).sort(true, true)]).collect();
     let state = session.state();
-    let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
+    let options = ListingOptions::new(Arc::new(Parquet::default()))
         .with_file_extension("")
         .with_file_sort_order(orders);
     let url = ListingTableUrl::try_new(url, None).map_err(failed)?;

@@ -16,6 +16,7 @@ mod lake;
 mod layers;
 mod memory;
 mod messages;
+mod parquet_format;
 mod records;
 mod session;
 mod shared;

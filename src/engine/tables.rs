@@ -12,12 +12,12 @@ use datafusion::datasource::file_format::arrow::ArrowFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::JsonFormat;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
 
 use super::error::{EngineError, first_line, plain};
+use super::parquet_format::Parquet;
 use super::session::Session;
 use crate::finding::Finding;
 use crate::project::{Project, TableFormat};
@@ -187,7 +187,7 @@ fn reading(location: &Location) -> Option<Reading> {
     let (plain, compression) = compression_of(name);
     let extension = format!(".{}", Path::new(plain).extension()?.to_str()?);
     let format: Arc<dyn FileFormat> = match location.format.or_else(|| format_of(name))? {
-        TableFormat::Parquet => Arc::new(ParquetFormat::default()),
+        TableFormat::Parquet => Arc::new(Parquet::default()),
         TableFormat::Csv => Arc::new(
             CsvFormat::default().with_has_header(true).with_file_compression_type(compression),
         ),

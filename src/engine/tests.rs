@@ -347,6 +347,33 @@ async fn nan_equals_nan_and_minus_zero_is_zero() {
     assert_eq!(second.changes.counts.differing(), 0, "NaN is NaN, and 0.0 is -0.0");
 }
 
+/// The footer of a file says of such a column that its least and its greatest value are the same.
+#[tokio::test]
+async fn nan_is_not_read_as_the_only_number_beside_it() {
+    let model = "/*\n[trait]\n*/\nSELECT user_id, CASE WHEN score = 1 THEN CAST('NaN' AS DOUBLE) \
+                 ELSE 0.5 END AS score FROM users WHERE user_id <> 'u999'";
+    for grain in [Grain::Raw, Grain::Subject, Grain::Email] {
+        let mut shop = Shop::new(model);
+        let world = |score: i8| -> World {
+            [(0, person(score, &[0])), (1, person(2, &[1]))].into_iter().collect()
+        };
+        shop.set(&world(1));
+        let first = shop.compare(grain, false).await;
+        let values = |compared: &Compared| -> Vec<String> {
+            let blocks = shop.blocks(compared);
+            let rows = blocks.iter().flat_map(|block| (0..block.len()).map(move |row| (block, row)));
+            rows.map(|(block, row)| format!("{:?}", block.value(row, 0))).collect()
+        };
+        assert_eq!(values(&first), ["Float(NaN)", "Float(0.5)"], "{grain:?}");
+        shop.fold(&first, vec![RowState::Acknowledged; 2]).await;
+        let second = shop.compare(grain, false).await;
+        assert_eq!(second.changes.counts.differing(), 0, "{grain:?}");
+        shop.set(&world(2));
+        let third = shop.compare(grain, false).await;
+        assert_eq!(third.changes.counts.of(Change::Changed), 1, "{grain:?}");
+    }
+}
+
 /// `key → (change, value)` of everything that is to be said.
 fn said(shop: &Shop, compared: &Compared) -> BTreeMap<String, (Change, Option<i64>)> {
     let mut said = BTreeMap::new();

@@ -45,11 +45,11 @@ impl Message {
 
     fn write_traits(&self, into: &mut BytesMut) -> Result<(), Unwritable> {
         let mut entries = Entries { into, any: false };
-        let first = &self.first;
-        for (position, value) in first.block.profile_values(first.row()) {
-            let (_, name) = &first.shape().profile[position];
+        let lead = self.lead();
+        for (position, value) in lead.block.profile_values(lead.row()) {
+            let (_, name) = &lead.shape().profile[position];
             if !self.traits().any(|(own, _)| own == name) {
-                entries.value(&first.block.wording().profile[position], &value)?;
+                entries.value(&lead.block.wording().profile[position], &value)?;
             }
         }
         let mut has_email = false;
@@ -225,6 +225,15 @@ mod tests {
     }
 
     fn part(call: Call, kind: ModelKind, change: Change, columns: &[(&str, Json)]) -> Part {
+        known_by("a\nb@example.org", "gold", (call, kind, change), columns)
+    }
+
+    fn known_by(
+        email: &str,
+        plan: &str,
+        (call, kind, change): (Call, ModelKind, Change),
+        columns: &[(&str, Json)],
+    ) -> Part {
         let shape = Shape {
             sync: "vip.crm".into(),
             index: 0,
@@ -241,11 +250,11 @@ mod tests {
         let row = FixtureRow {
             key: "u\\1".into(),
             subject: "u\\1".into(),
-            email: Some("a\nb@example.org".into()),
+            email: Some(email.into()),
             change,
             values: columns.iter().map(|(_, value)| Some(value.clone())).collect(),
             identifiers: Vec::new(),
-            profile: vec![Some("gold".into()), None],
+            profile: vec![Some(plan.into()), None],
         };
         Part::new(Arc::new(Block::fixture(Arc::new(shape), &[row])), 0)
     }
@@ -307,6 +316,19 @@ mod tests {
             let json: Json = serde_json::from_str(&written(&message)).unwrap();
             assert_eq!(json, described(&message, &personas), "{call} {change}");
         }
+    }
+
+    /// Who leaves an audience is remembered by the address that was sent then.
+    #[test]
+    fn who_somebody_is_now_is_said_by_what_stays() {
+        let leaves = (Call::Identify, ModelKind::Audience, Change::Exited);
+        let stays = (Call::Identify, ModelKind::Trait, Change::Changed);
+        let mut message = Message::new(known_by("old@x.org", "bronze", leaves, &[]));
+        message.join(known_by("new@x.org", "gold", stays, &[("ltv", json!(1))]));
+        let json: Json = serde_json::from_str(&written(&message)).unwrap();
+        let expected = json!({"plan": "gold", "vi\"p": false, "ltv": 1, "email": "new@x.org"});
+        assert_eq!(json["traits"], expected);
+        assert_eq!(message.email(), Some("new@x.org"));
     }
 
     #[test]

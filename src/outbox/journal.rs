@@ -46,8 +46,12 @@ pub enum Entry {
         /// Which of the job's messages they are; absent: all of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         share: Option<Share>,
+        /// An earlier try may have brought them there already.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unclear: bool,
     },
-    /// All was said of them that will be, and nobody knows what became of them: their job is over.
+    /// Their job is over for them, and nobody knows what became of them: all was said of them that will
+    /// be, or they go again without it.
     Lost(Vec<[u64; 2]>),
 }
 

@@ -49,6 +49,8 @@ pub struct OpenJob {
     pub positions: Vec<usize>,
     /// Messages in the job.
     pub messages: usize,
+    /// An earlier try may have brought them there without it.
+    pub unclear: bool,
 }
 
 /// Reads every segment in `folder`; a folder without segments says that every row is pending. A torn
@@ -142,9 +144,9 @@ impl Reader {
             }
             Entry::Acknowledged(rows) => self.change(&rows, &OPEN, RowState::Acknowledged),
             Entry::Rejected { row, reason, unclear } => self.reject(row, reason, unclear),
-            Entry::Submitted { rows, job, share } => {
+            Entry::Submitted { rows, job, share, unclear } => {
                 self.change(&rows, &UNTAKEN, RowState::Unsettled)?;
-                let open = open_job(job, &rows, share).ok_or(Unreadable)?;
+                let open = open_job(job, &rows, share, unclear).ok_or(Unreadable)?;
                 self.awaiting.resize(self.replay.rows.len(), 0);
                 self.submitted.push(open);
                 let job = u32::try_from(self.submitted.len()).map_err(|_| Unreadable)?;
@@ -217,7 +219,7 @@ impl Reader {
 }
 
 /// `None` when the line says something impossible.
-fn open_job(job: Job, rows: &[[u64; 2]], share: Option<Share>) -> Option<OpenJob> {
+fn open_job(job: Job, rows: &[[u64; 2]], share: Option<Share>, unclear: bool) -> Option<OpenJob> {
     let flat = |ranges: &[[u64; 2]]| -> Vec<u64> {
         ranges.iter().flat_map(|[from, to]| *from..*to).collect()
     };
@@ -229,5 +231,5 @@ fn open_job(job: Job, rows: &[[u64; 2]], share: Option<Share>) -> Option<OpenJob
     let positions = flat(&positions).into_iter().filter(|position| *position < messages);
     let positions: Vec<usize> = positions.filter_map(|at| usize::try_from(at).ok()).collect();
     let messages = usize::try_from(messages).ok()?;
-    (positions.len() == rows.len()).then_some(OpenJob { job, rows, positions, messages })
+    (positions.len() == rows.len()).then_some(OpenJob { job, rows, positions, messages, unclear })
 }

@@ -31,10 +31,17 @@ async fn rows_go_through_their_states() {
     journal.record(&Entry::Rejected { row: 3, reason: "no".into(), unclear: true }).unwrap();
     journal.record(&Entry::Withdrawn(vec![[2, 5]])).unwrap();
     journal
-        .record(&Entry::Submitted { rows: vec![[20, 22], [7, 8]], job: job(), share: None })
+        .record(&Entry::Submitted {
+            rows: vec![[20, 22], [7, 8]],
+            job: job(),
+            share: None,
+            unclear: false,
+        })
         .unwrap();
     let share = Some(Share { messages: 9, positions: vec![[4, 5], [0, 1]] });
-    journal.record(&Entry::Submitted { rows: vec![[30, 32]], job: job(), share }).unwrap();
+    journal
+        .record(&Entry::Submitted { rows: vec![[30, 32]], job: job(), share, unclear: true })
+        .unwrap();
     journal.close().await.unwrap();
     let replay = replay(folder.path(), ROWS).unwrap();
     assert_eq!(replay.rows[..3], [RowState::Acknowledged; 3]);
@@ -44,20 +51,24 @@ async fn rows_go_through_their_states() {
     assert_eq!(replay.rows[10..20], [RowState::Pending; 10]);
     assert_eq!(replay.reasons, [(3, "no".to_owned())].into());
     assert!(replay.unclear.contains(&3));
-    let open = |rows: &[u64], positions: &[usize], messages| OpenJob {
+    let open = |rows: &[u64], positions: &[usize], messages, unclear| OpenJob {
         job: job(),
         rows: rows.into(),
         positions: positions.into(),
         messages,
+        unclear,
     };
-    assert_eq!(replay.jobs, [open(&[20, 21, 7], &[0, 1, 2], 3), open(&[30, 31], &[4, 0], 9)]);
+    assert_eq!(
+        replay.jobs,
+        [open(&[20, 21, 7], &[0, 1, 2], 3, false), open(&[30, 31], &[4, 0], 9, true)]
+    );
 }
 
 #[tokio::test]
 async fn a_job_is_over_when_its_rows_are_settled_or_lost() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::create(folder.path(), "m.d", "r1", ROWS).unwrap();
-    let submitted = |rows| Entry::Submitted { rows, job: job(), share: None };
+    let submitted = |rows| Entry::Submitted { rows, job: job(), share: None, unclear: false };
     let open = || replay(folder.path(), ROWS).unwrap().jobs.len();
     journal.record(&submitted(vec![[0, 3]])).unwrap();
     journal.record(&Entry::Acknowledged(vec![[0, 1]])).unwrap();
@@ -198,7 +209,12 @@ fn entry() -> impl Strategy<Value = Entry> {
         ranges().prop_map(Entry::Lost),
         (0..ROWS, "[a-z\"\\n]{0,9}", any::<bool>())
             .prop_map(|(row, reason, unclear)| Entry::Rejected { row, reason, unclear }),
-        ranges().prop_map(|rows| Entry::Submitted { rows, job: job(), share: None }),
+        ranges().prop_map(|rows| Entry::Submitted {
+            rows,
+            job: job(),
+            share: None,
+            unclear: false
+        }),
     ]
 }
 

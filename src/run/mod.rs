@@ -543,5 +543,6 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
         plan.findings.extend(guarded);
     }
     plan.syncs = rehearse::planned(&prepared, &passages, request, detail).await?;
+    plan.findings.extend(remarks::beyond_the_day(&prepared, &plan.syncs));
     Ok(plan)
 }

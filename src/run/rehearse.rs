@@ -40,7 +40,7 @@ fn plan_of(
     detail: Detail,
     requests: Vec<PlannedRequest>,
 ) -> PlannedSync {
-    let request_count = passage.record.pending.div_ceil(batch_rows(configured) as u64);
+    let request_count = request_count(passage, configured);
     let sql = || passage.compared.as_ref().map(|compared| compared.sql.clone());
     PlannedSync {
         request_count,
@@ -50,6 +50,14 @@ fn plan_of(
         sql: detail.sql.then(sql).flatten(),
         record: passage.record.clone(),
     }
+}
+
+/// As many as its batches take when all is well.
+fn request_count(passage: &Passage, configured: &Configured) -> u64 {
+    let (pending, rows) = (passage.record.pending, batch_rows(configured));
+    let (full, rest) = (pending / rows as u64, (pending % rows as u64) as usize);
+    let requests = |rows| configured.destination.requests(passage.sync.call, rows) as u64;
+    full * requests(rows) + if rest > 0 { requests(rest) } else { 0 }
 }
 
 fn batch_rows(configured: &Configured) -> usize {

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Passage;
+use super::prepare::Prepared;
+use super::{Passage, PlannedSync};
 use crate::engine::{Compared, Usability};
 use crate::finding::Finding;
 
@@ -74,6 +75,22 @@ impl Passage {
         let hint = "it is sent all the same; the platform may refuse removals and show nothing yet";
         (compared.desired > 0).then(|| Finding::warning("R06", message).hint(hint))
     }
+}
+
+/// Destinations that need more requests than they may be sent in a day.
+pub(super) fn beyond_the_day(prepared: &Prepared<'_>, syncs: &[PlannedSync]) -> Vec<Finding> {
+    let destinations = prepared.destinations.iter().filter_map(|(name, configured)| {
+        let limit = configured.common.daily_limit.or(configured.spec.daily)?;
+        let own = prepared.syncs.iter().filter(|sync| sync.destination == *name);
+        let own = own.filter_map(|sync| syncs.iter().find(|planned| planned.record.sync == sync.name));
+        let requests: u64 = own.map(|planned| planned.request_count).sum();
+        let message = format!(
+            "`{name}` needs {requests} requests, and may be sent {limit} in any 24 hours"
+        );
+        let hint = "what does not fit stays pending and goes with later runs; `daily_limit` says otherwise";
+        (requests > limit).then(|| Finding::warning("R08", message).hint(hint))
+    });
+    destinations.collect()
 }
 
 /// What normalisers say of a national number of somebody who is nowhere.

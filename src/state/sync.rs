@@ -279,7 +279,9 @@ impl SyncState {
         let settled = Settled::of(&replayed);
         manifest.uneven = settled.acknowledged < folded.sent;
         if replayed.rows.iter().any(|row| *row != crate::outbox::RowState::Pending) {
-            manifest.synced_at = Some(now);
+            // When it said so, not when that is folded in: a run that was killed long ago is no reason
+            // to wait once more.
+            manifest.synced_at = run.started().or(Some(now));
         }
         self.write_manifest(&manifest)?;
         self.manifest = Some(manifest);

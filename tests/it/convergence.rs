@@ -37,7 +37,7 @@ fn destinations_converge_after_any_faults_and_kills() {
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("`{variable}` is not a number: {text}")))
 }
@@ -54,7 +54,7 @@ struct History {
 }
 
 /// Says how to repeat the history when the test fails.
-struct Seed(u64);
+pub struct Seed(pub u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
@@ -180,6 +180,6 @@ impl History {
 }
 
 /// Another seed on every call, from the randomness the standard library has anyway.
-fn fresh_seed() -> u64 {
+pub fn fresh_seed() -> u64 {
     std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0)
 }

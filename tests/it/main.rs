@@ -36,5 +36,6 @@ mod report;
 mod sample;
 mod sink;
 mod snapshots;
+mod twins;
 mod unchanged;
 mod world;

@@ -129,6 +129,7 @@ fn a_throttled_destination_does_not_slow_another() {
 fn a_daily_limit_holds_across_runs() {
     let sink = Sink::start();
     let project = crowd(&sink, 9, "daily_limit = 5");
+    project.muster(&["plan"]).exits(0).says(&["warning[R08]", "9 requests", "5 in any 24 hours"]);
     let report = project.run_exits(1, &[]);
     assert_eq!(report.outcome("scores.crm"), [5, 0, 4]);
     let again = project.muster(&["run"]).exits(1);

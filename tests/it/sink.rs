@@ -2,8 +2,8 @@
 //! keeps a [`Remote`] of what it believes, and misbehaves as told.
 //!
 //! What it answers is decided in this order: the scripted answers, what is refused by subject, the
-//! faults drawn from the seed, and else success. It runs in a thread of its own with its own runtime,
-//! so that tests stay plain functions.
+//! faults drawn from the seed, and else success. An [`Actor`] answers instead of all this, where one is
+//! given. It runs in a thread of its own with its own runtime, so that tests stay plain functions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -49,12 +49,20 @@ pub enum Moment {
 pub struct Request {
     pub method: String,
     pub path: String,
+    /// What stands behind the `?`; empty without one.
+    pub query: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
     /// Empty when the request was refused unread.
     pub body: Bytes,
     pub arrived: Instant,
     pub answer: Answer,
+}
+
+/// Plays another server than that of the canonical messages: does what a request asks and answers, or
+/// closes the connection.
+pub trait Actor: Send {
+    fn answer(&mut self, request: &Request) -> io::Result<Reply>;
 }
 
 /// The server. Stops when dropped.
@@ -87,6 +95,7 @@ struct State {
     latency: Duration,
     hook: Option<Hook>,
     remote: Remote,
+    actor: Option<Box<dyn Actor>>,
 }
 
 struct Hook {
@@ -127,6 +136,18 @@ impl Sink {
         let serving = Arc::clone(&shared);
         let thread = thread::spawn(move || runtime.block_on(accept(listener, serving, stopped)));
         Self { address, shared, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// A sink that somebody else plays.
+    pub fn played_by(actor: impl Actor + 'static) -> Self {
+        let sink = Self::start();
+        sink.state().actor = Some(Box::new(actor));
+        sink
+    }
+
+    /// Where it listens, without a path.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub fn url(&self) -> String {
@@ -296,6 +317,7 @@ impl Shared {
         let request = |body, answer| Request {
             method: head.method.to_string(),
             path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
             headers: headers(&head.headers),
             body,
             arrived,
@@ -356,6 +378,7 @@ impl State {
             latency: Duration::ZERO,
             hook: None,
             remote: Remote::default(),
+            actor: None,
         }
     }
 
@@ -381,6 +404,9 @@ impl State {
 
     /// Applies what the answer says was taken, and words the reply.
     fn apply(&mut self, request: &Request) -> io::Result<Reply> {
+        if let Some(actor) = &mut self.actor {
+            return actor.answer(request);
+        }
         let failed = self.failed(request);
         for (index, message) in request.messages().iter().enumerate() {
             if failed.as_ref().is_some_and(|failed| !failed.contains(&index)) {

@@ -44,6 +44,21 @@ async fn rows_that_only_touch_the_state_are_skipped() {
     assert_eq!(fake.sent(), ["b", "d"]);
 }
 
+/// A reply may say that some were taken, and not who.
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_alone_may_have_been_taken_with_the_others() {
+    for (requests, unclear) in [(0, vec![]), (1, vec![0, 1])] {
+        let rejected = |_: &Batch| Err(Fault::Rejected { reason: "some of them".into() });
+        let fake = Arc::new(Fake { requests, ..Fake::new(rejected) });
+        let outboxes = Outboxes::numbered(Call::Track, 2);
+        let replies = (0..3).map(|_| Reply::status(200, "")).collect();
+        let common = Common { batch_size: Some(10), ..common() };
+        let drained = outboxes.drain(&fake, common, replies).await;
+        assert_eq!(counts(&drained.lanes[0]), [0, 2, 0, 0]);
+        assert_eq!(outboxes.replay(0).unclear, unclear.into_iter().collect());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn bisecting_finds_exactly_the_bad_rows() {
     let bad = ["u00003", "u00064", "u00065", "u00199"];

@@ -112,6 +112,72 @@ async fn a_job_that_is_done_is_not_asked_after_again_whatever_it_knows() {
     assert_eq!((replay.rows[1], replay.jobs.len()), (RowState::Unsettled, 0));
 }
 
+/// The first job would say that nobody has what the lost request may have brought.
+#[tokio::test(start_paused = true)]
+async fn a_job_is_not_asked_about_what_went_again_without_it() {
+    let submitted = Mutex::new(0);
+    let fake = Fake {
+        settle: Box::new(|_, rows| {
+            let mut receipt = Receipt::of(rows, &Outcome::Delivered);
+            assert!(receipt.set(1, Outcome::Retry { after: None, reason: "busy".into() }));
+            Ok(Settlement::Done(receipt))
+        }),
+        ..Fake::new(move |_| {
+            let mut submitted = submitted.lock().unwrap();
+            *submitted += 1;
+            match *submitted {
+                1 => Ok(Delivery::Submitted(job())),
+                _ => Err(Fault::Ambiguous { reason: "no reply".into() }),
+            }
+        })
+    };
+    let outboxes = Outboxes::numbered(Call::Track, 3);
+    let drained = outboxes.drain(&Arc::new(fake), batched(), vec![]).await;
+    assert_eq!(counts(&drained.lanes[0]), [2, 0, 0, 1]);
+    let replay = outboxes.replay(0);
+    assert_eq!((replay.jobs, replay.rows[1]), (vec![], RowState::Unsettled));
+}
+
+/// What the job refuses may have come with the request whose reply was lost.
+#[tokio::test(start_paused = true)]
+async fn a_job_remembers_that_an_earlier_try_had_no_answer() {
+    let settled = |patience| {
+        let replies = vec![Reply::status(500, ""), Reply::status(202, "")];
+        let fake = Arc::new(Fake { requests: 1, ..slow(patience) });
+        let outboxes = Outboxes::numbered(Call::Track, 3);
+        async move {
+            outboxes.drain(&fake, batched(), replies).await;
+            outboxes
+        }
+    };
+    let replay = settled(1).await.replay(0);
+    assert_eq!((replay.rows[1], replay.unclear), (RowState::Rejected, [1].into()));
+
+    let outboxes = settled(100).await;
+    let jobs = outboxes.replay(0).jobs;
+    assert!(jobs[0].unclear);
+    let Terms { spec, common, secrets } = terms(batched());
+    let journal = Journal::reopen(&outboxes.journal(0), "model_0.fake", "run", 3).unwrap();
+    let destination = Arc::new(Fake {
+        settle: Box::new(|_, rows| {
+            let mut receipt =
+                Receipt::of(rows, &Outcome::Retry { after: None, reason: "busy".into() });
+            assert!(receipt.set(1, Outcome::Rejected { reason: "unknown person".into() }));
+            Ok(Settlement::Done(receipt))
+        }),
+        ..slow(1)
+    });
+    let resumption = Resumption { spec, destination, common, secrets, jobs, journal };
+    let (_cancel, control) = control();
+    resume(resumption, control).await;
+    let replay = outboxes.replay(0);
+    let expected = [RowState::Unsettled, RowState::Rejected, RowState::Unsettled];
+    assert_eq!(
+        (&replay.rows[..], replay.unclear, replay.jobs),
+        (&expected[..], [1].into(), vec![])
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelling_leaves_the_job_to_the_next_run() {
     let outboxes = Outboxes::numbered(Call::Track, 5);

@@ -102,6 +102,20 @@ async fn a_lost_reply_is_repeated_only_where_that_is_harmless() {
     assert!(session.may_have_arrived());
 }
 
+/// Whatever it asks for, it may come after the work.
+#[tokio::test]
+async fn a_503_is_no_leave_to_do_twice_what_must_be_done_once() {
+    for busy in [
+        "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 503 Busy\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        let server = Server::answering(&[busy, OK]).await;
+        let fault = live(impatient()).send(post(server.url()).repeatable(false)).await.unwrap_err();
+        assert!(matches!(fault, Fault::Ambiguous { .. }), "{fault:?}");
+        assert_eq!(server.requests(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_reply_that_is_cut_is_lost() {
     let cut = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"ok\"";

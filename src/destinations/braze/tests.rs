@@ -186,6 +186,16 @@ async fn rows_that_were_not_sent_are_not_believed() {
 }
 
 #[tokio::test]
+async fn a_success_that_processed_nothing_is_none() {
+    let made = braze("");
+    let error = json!({"type": "no", "input_array": "attributes", "index": 1});
+    let body = json!({"message": "success", "attributes_processed": 0, "errors": [error]});
+    let nothing = || rejected("Braze answers with success and says that it processed nothing");
+    let said = answered(&made, 201, body).await;
+    assert_eq!(said.outcomes(), [nothing(), rejected("no"), nothing()]);
+}
+
+#[tokio::test]
 async fn what_braze_does_not_attribute_is_told_as_a_count() {
     let made = braze("");
     let reason = "Braze counts fewer objects as processed than it was sent";
@@ -278,11 +288,13 @@ fn names_that_mean_something_else_there_are_refused() {
         made.destination.objections(&target).join("\n")
     };
     let long = "x".repeat(256);
-    let names = ["ltv_90d", "external_id", "push_tokens", "email", "time", &long];
+    let names =
+        ["ltv_90d", "external_id", "push_tokens", "email_subscribe", "email", "time", &long];
     let short = |text: String| text.replace(&long, "x\u{2026}");
     assert_snapshot!(short(of(&braze(""), Call::Identify, &names)), @r#"
     the field `external_id` names or steers the profile itself in Braze
     the field `push_tokens` would register devices in Braze
+    the field `email_subscribe` decides who is mailed, which is not written from here
     the field `x…` is longer than the 255 characters that Braze takes
     "#);
     assert_snapshot!(short(of(&braze("identify_by = \"email\"\n"), Call::Identify, &["email"])), @r#"the field `email` is what this destination identifies by"#);

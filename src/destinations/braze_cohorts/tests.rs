@@ -71,6 +71,13 @@ async fn the_keys_stand_in_the_body_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn both_requests_can_be_rehearsed() {
+    let wire = made().rehearse(&mixed(&made())).await;
+    assert_eq!(wire.lines().filter(|line| line.starts_with("POST ")).count(), 2);
+    assert!(wire.contains("/partners/acme/cohorts/users"), "{wire}");
+}
+
+#[tokio::test]
 async fn the_list_option_is_id_and_name() {
     let made = made();
     let session = Session::served(&made.terms(), Vec::new(), made.server());

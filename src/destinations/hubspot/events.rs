@@ -56,9 +56,11 @@ pub(super) fn occurrences(message: &Message, prefix: &str) -> Result<Vec<Vec<u8>
     message.events().into_iter().map(occurrence).collect()
 }
 
-/// Reads the answer to occurrences: silence is success, and nothing else is.
+/// Reads the answer to occurrences: silence is success, also in the form of an object without
+/// anything in it, and nothing else is.
 pub(super) fn silent(response: &Response) -> Result<(), Fault> {
-    let is_silent = matches!(response.status, 200..=204) && response.body.trim_ascii().is_empty();
+    let is_silent =
+        matches!(response.status, 200..=204) && matches!(response.body.trim_ascii(), b"" | b"{}");
     if is_silent {
         return Ok(());
     }

@@ -18,7 +18,9 @@ use crate::record::Value;
 
 /// What HubSpot keeps to itself, or what decides who may be mailed or is paid for.
 const RESERVED: &[&str] =
-    &["hs_object_id", "hs_additional_emails", "hs_marketable_status", "hs_email_optout"];
+    &["hs_object_id", "hs_additional_emails", "hs_marketable_status", "hs_legal_basis"];
+/// Opting out of all emails, or of those of one kind, whose number follows.
+const OPTOUT: &str = "hs_email_optout";
 /// Uncertain; HubSpot refuses a name that is too long even for itself.
 const NAME_BYTES: usize = 100;
 
@@ -161,6 +163,7 @@ pub(super) fn objection(field: &Field, identifier: &str) -> Option<String> {
     let reason = match name.as_str() {
         name if name == identifier => "is what this destination identifies by",
         name if RESERVED.contains(&name) => "belongs to HubSpot",
+        name if name.starts_with(OPTOUT) => "decides who may be mailed, which is never written",
         name if name.len() > NAME_BYTES => "has a longer name than the 100 letters HubSpot takes",
         _ => return None,
     };

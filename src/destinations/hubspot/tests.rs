@@ -220,7 +220,8 @@ async fn only_silence_is_success_for_events() {
         made.converse(&batch(entered), vec![reply]).await.result
     };
     assert_eq!(said(Reply::status(204, "")).await, Ok(vec![Outcome::Delivered; 2]));
-    for body in ["{}", "OK", "[]"] {
+    assert_eq!(said(Reply::status(200, "{}")).await, Ok(vec![Outcome::Delivered; 2]));
+    for body in ["{\"status\":\"error\"}", "OK", "[]"] {
         assert!(matches!(said(Reply::status(200, body)).await, Err(Fault::Protocol { .. })));
     }
     let unknown = json!({"status": "error", "category": "VALIDATION_ERROR"}).to_string();
@@ -338,6 +339,18 @@ async fn refused_rows_are_named_by_their_token() {
             rejected("not-an-email is not a valid email (VALIDATION_ERROR)"),
             rejected("refused without a reason"),
         ]
+    );
+}
+
+/// As other people recorded it.
+#[tokio::test]
+async fn a_partial_reply_may_lack_its_status() {
+    let made = hubspot(UNIQUE);
+    let results = [record("9", &json!({})), record("10", &json!({}))];
+    let body = json!({"results": results, "errors": [refusal("1", "VALIDATION_ERROR", "no")]});
+    assert_eq!(
+        answered(&made, 1, 207, body).await.outcomes(),
+        [Outcome::Delivered, rejected("no (VALIDATION_ERROR)"), Outcome::Delivered]
     );
 }
 
@@ -591,15 +604,18 @@ fn what_hubspot_keeps_to_itself_is_objected_to() {
         ("email", FieldKind::Text),
         ("hs_object_id", FieldKind::Text),
         ("ext_user_id", FieldKind::Text),
+        ("HS Email OptOut 7283808", FieldKind::Bool),
         ("fine", FieldKind::Nested),
     ]);
     assert_snapshot!(hubspot("").destination.objections(&wanted).join("\n"), @r#"
     the field `email` is what this destination identifies by
     the field `hs_object_id` belongs to HubSpot
+    the field `HS Email OptOut 7283808` decides who may be mailed, which is never written
     "#);
     assert_snapshot!(hubspot(UNIQUE).destination.objections(&wanted).join("\n"), @r#"
     the field `hs_object_id` belongs to HubSpot
     the field `ext_user_id` is what this destination identifies by
+    the field `HS Email OptOut 7283808` decides who may be mailed, which is never written
     "#);
     let long = "x".repeat(101);
     assert_eq!(hubspot("").destination.objections(&asked(&[(&long, FieldKind::Text)])).len(), 1);

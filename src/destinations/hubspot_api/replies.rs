@@ -30,7 +30,8 @@ pub(in crate::destinations) struct Reading {
 
 #[derive(Deserialize)]
 struct Reply {
-    status: String,
+    /// Some replies in which rows were refused are known to lack it.
+    status: Option<String>,
     results: Vec<Written>,
     #[serde(default)]
     errors: Vec<Complaint>,
@@ -59,8 +60,8 @@ pub(in crate::destinations) fn read(
         return conflict(response, sent);
     }
     let reply: Reply = response.object()?;
-    if reply.status != "COMPLETE" {
-        let reason = format!("HubSpot answers a batch with the status `{}`", reply.status);
+    if let Some(status) = reply.status.filter(|status| status != "COMPLETE") {
+        let reason = format!("HubSpot answers a batch with the status `{status}`");
         return Err(Fault::Protocol { reason });
     }
     let mut known = Known { settled: vec![false; sent.rows.len()], reading: Reading::default() };

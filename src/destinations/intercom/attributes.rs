@@ -8,6 +8,7 @@ use http::Method;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 
+use super::super::attributes::attributes_beside;
 use super::super::intercom_api::Api;
 use super::super::{Fault, Field, FieldKind, Target};
 use crate::delivery::Session;
@@ -62,10 +63,13 @@ const fn yes() -> bool {
     true
 }
 
+/// Columns of `profiles` that Intercom has fields of its own for.
+const OWN: &[&str] = &["name"];
+
 impl<'a> Attributes<'a> {
     pub(super) fn of(message: &'a Message) -> Self {
-        let traits = message.traits();
-        Self(traits.map(|(name, value)| (attribute_name(name), in_seconds(value))).collect())
+        let all = attributes_beside(message, OWN);
+        Self(all.map(|(name, value)| (attribute_name(name), in_seconds(value))).collect())
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::ser::{Serialize, Serializer};
 use serde_json::json;
 
+use super::super::attributes::attributes;
 use super::super::mailchimp_api::Audience;
 use super::super::{Fault, Field, FieldKind};
 use crate::delivery::Session;
@@ -103,7 +104,7 @@ impl Tags {
 
 impl<'a> MergeFields<'a> {
     pub(super) fn of(message: &'a Message, tags: &Tags) -> Self {
-        Self(message.traits().map(|(name, value)| (tags.of(name), value)).collect())
+        Self(attributes(message).map(|(name, value)| (tags.of(name), value)).collect())
     }
 
     pub(super) fn tags(&self) -> impl Iterator<Item = &str> {

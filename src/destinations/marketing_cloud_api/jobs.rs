@@ -57,8 +57,7 @@ struct Results {
 #[serde(rename_all = "camelCase")]
 struct Item {
     status: String,
-    #[serde(default)]
-    message: String,
+    message: Option<String>,
     error_code: Option<serde_json::Value>,
 }
 
@@ -156,6 +155,7 @@ impl Api {
 impl Item {
     fn outcome(self) -> Result<Outcome, Fault> {
         let Self { status, message, error_code } = self;
+        let message = message.unwrap_or_default();
         match status.as_str() {
             "OK" => Ok(Outcome::Delivered),
             // A deadlock between rows; the row may well have arrived, and is written again.

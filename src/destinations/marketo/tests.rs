@@ -208,6 +208,9 @@ async fn a_token_that_is_over_is_renewed_though_the_status_is_200() {
     assert!(matches!(delivered(replies).await.result, Err(Fault::Denied { .. })));
     let denied = delivered(vec![error("603", "Access denied")]).await.result;
     assert!(matches!(denied, Err(Fault::Denied { .. })));
+    // What asks for a token is refused inside a 200 too.
+    let replies = vec![error("602", "Access token expired"), error("601", "Access token invalid")];
+    assert!(matches!(delivered(replies).await.result, Err(Fault::Denied { .. })));
 }
 
 #[tokio::test(start_paused = true)]

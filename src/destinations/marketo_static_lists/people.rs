@@ -15,7 +15,7 @@ use super::EMAIL;
 use crate::delivery::{Response, Session};
 
 /// Ids or values in one request.
-const MOST: usize = 300;
+pub(super) const MOST: usize = 300;
 /// Of all values in the address of a query, which may have 8 KB.
 const LONGEST_QUERY: usize = 7_000;
 const NOT_FOUND: u32 = 1004;

@@ -5,9 +5,11 @@ use serde_json::{Value as Json, json};
 
 use crate::delivery::{Captured, Reply, Session};
 use crate::destinations::fixture::{
-    Conversation, IVO, MARA, ZOE, batch, configured, receipt, target, told,
+    Conversation, IVO, MARA, User, ZOE, batch, configured, receipt, target, told,
 };
-use crate::destinations::{Batch, Configured, Fault, Outcome, Remote, Target};
+use crate::destinations::{
+    Batch, Configured, Delivery, Fault, Job, Outcome, Remote, Settlement, Target,
+};
 use crate::record::{Call, Change};
 
 /// Has the list `VIP`, knows everybody, and does what it is told.
@@ -30,9 +32,18 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
         ("POST", "/rest/v1/leads.json") => said(&rows("updated")),
         ("POST", "/rest/v1/lists/77/leads.json") => said(&rows("added")),
         ("DELETE", "/rest/v1/lists/77/leads.json") => said(&rows("removed")),
+        ("POST", "/bulk/v1/leads.json") => {
+            said(&json!([{"batchId": 1021, "importId": "1021", "status": "Queued"}]))
+        }
+        ("GET", "/bulk/v1/leads/batch/1021.json") => imported("Complete", 0),
         ("POST", "/rest/asset/v1/staticLists.json") => said(&json!([list(1027, "VIP")])),
         _ => said(&json!([])),
     }
+}
+
+fn imported(status: &str, failed: u64) -> Reply {
+    said(&json!([{"batchId": 1021, "status": status, "numOfLeadsProcessed": 301,
+        "numOfRowsFailed": failed, "numOfRowsWithWarning": 0, "message": "Import completed"}]))
 }
 
 fn token(secret: &str) -> Reply {
@@ -97,13 +108,111 @@ async fn members_enter_by_their_ids_and_leave_by_all_ids_of_their_email() {
     let said = made.converse(&three(&made), Vec::new()).await;
     assert_snapshot!(short(&said.wire()), @r#"
     GET /v1/lists.json?name=VIP
-    POST /v1/leads.json {"action":"createOrUpdate","input":[{"email":"mara.lind@example.org"},{"email":"ivo@example.org"}],"lookupField":"email","partitionName":"EMEA"}
-    POST /v1/lists/77/leads.json {"input":[{"id":50},{"id":51}]}
     GET /v1/leads.json?filterType=email&filterValues=zoe%2Bshop%40example.org&fields=id%2Cemail
     DELETE /v1/lists/77/leads.json {"input":[{"id":60},{"id":61}]}
+    POST /v1/leads.json {"action":"createOrUpdate","input":[{"email":"mara.lind@example.org"},{"email":"ivo@example.org"}],"lookupField":"email","partitionName":"EMEA"}
+    POST /v1/lists/77/leads.json {"input":[{"id":50},{"id":51}]}
     "#);
     assert_eq!(said.remote, Remote(json!({"id": "77"})));
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
+}
+
+/// 301 who enter, the second of them Ivo and the others Mara by many names, and Zoe who leaves.
+fn many(made: &Configured) -> Batch {
+    let entering = (0..300).map(|number| {
+        let email: &'static str = String::leak(format!("mara{number}@example.org"));
+        made.audience(Call::List, User { email, ..MARA }, Change::Entered)
+    });
+    let mut messages: Vec<_> = entering.collect();
+    messages.insert(1, made.audience(Call::List, IVO, Change::Entered));
+    messages.insert(0, made.audience(Call::List, ZOE, Change::Exited));
+    batch(messages)
+}
+
+/// What comes of many who enter, and what the import's handle holds.
+async fn imported_as(replies: Vec<Reply>) -> (Result<Vec<Outcome>, Fault>, Vec<Captured>) {
+    let made = lists("partition = \"EMEA\"\n");
+    let batch = many(&made);
+    let replies = std::iter::once(token("hush-1")).chain(replies).collect();
+    let session = Session::served(&made.terms(), replies, made.server());
+    let remote = Remote(json!({"id": "77"}));
+    let job = match made.destination.deliver(&session, &remote, &batch).await {
+        Ok(Delivery::Submitted(job)) => job,
+        other => panic!("{other:?}"),
+    };
+    let kept = serde_json::to_string(&job).unwrap();
+    assert!(!kept.contains("example.org"), "a value is journaled: {kept}");
+    let job: Job = serde_json::from_str(&kept).unwrap();
+    loop {
+        match made.destination.settle(&session, &job, batch.len()).await {
+            Ok(Settlement::Running { .. }) => {}
+            Ok(Settlement::Done(receipt)) => {
+                return (Ok(receipt.into_outcomes()), session.captured());
+            }
+            Err(fault) => return (Err(fault), session.captured()),
+        }
+    }
+}
+
+/// Nobody is found who leaves; the import is accepted.
+fn begun() -> Vec<Reply> {
+    vec![said(&json!([])), said(&json!([{"batchId": 1021, "status": "Queued"}]))]
+}
+
+#[tokio::test]
+async fn many_are_imported_as_a_file() {
+    let waiting = [imported("Queued", 0), imported("Importing", 0)];
+    let (outcomes, calls) = imported_as([begun(), waiting.to_vec()].concat()).await;
+    assert_eq!(outcomes, Ok(vec![Outcome::Delivered; 302]));
+    let import = calls.iter().find(|call| call.url.contains("/bulk/v1/leads.json")).unwrap();
+    let (_, query) = import.url.split_once('?').unwrap();
+    assert_eq!(query, "format=csv&lookupField=email&listId=77&partitionName=EMEA");
+    let body = String::from_utf8_lossy(&import.body);
+    assert!(body.contains("\r\n\r\nemail\nmara0@example.org\nivo@example.org\nmara1@"), "{body}");
+    let made = lists("batch_size = 300\n");
+    assert_eq!(made.common.batch_size, Some(300));
+}
+
+#[tokio::test]
+async fn rows_of_an_import_that_failed_are_known_by_their_email() {
+    let file = "email,Import Failure Reason\nIVO@example.org,Invalid email\n";
+    let reply =
+        |failed| [begun(), vec![imported("Complete", failed), Reply::status(200, file)]].concat();
+    let (outcomes, _) = imported_as(reply(1)).await;
+    let outcomes = outcomes.unwrap();
+    assert_eq!(outcomes[2], Outcome::Rejected { reason: "Invalid email".into() });
+    assert!(
+        [&outcomes[..2], &outcomes[3..]].concat().iter().all(|other| *other == Outcome::Delivered)
+    );
+    let (outcomes, _) = imported_as(reply(2)).await;
+    let outcomes = outcomes.unwrap();
+    // Who left is not in the import.
+    assert_eq!(outcomes[0], Outcome::Delivered);
+    assert!(matches!(outcomes[1], Outcome::Unsettled { .. }));
+    assert!(matches!(outcomes[2], Outcome::Rejected { .. }));
+    let refused = [begun(), vec![imported("Complete", 1), error("603", "Access denied")]].concat();
+    assert!(matches!(imported_as(refused).await.0, Err(Fault::Denied { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_that_failed_is_begun_again_and_a_full_queue_is_waited_for() {
+    let (outcomes, _) = imported_as([begun(), vec![imported("Failed", 0)]].concat()).await;
+    let outcomes = outcomes.unwrap();
+    assert_eq!(outcomes[0], Outcome::Delivered);
+    assert!(outcomes[1..].iter().all(|outcome| matches!(outcome, Outcome::Retry { .. })));
+    let gone = [begun(), vec![error("1013", "Batch not found")]].concat();
+    let outcomes = imported_as(gone).await.0.unwrap();
+    assert!(outcomes[1..].iter().all(|outcome| matches!(outcome, Outcome::Unsettled { .. })));
+    let odd = [begun(), vec![imported("Dreaming", 0)]].concat();
+    assert!(matches!(imported_as(odd).await.0, Err(Fault::Protocol { .. })));
+    let full = vec![
+        said(&json!([])),
+        error("1016", "Too many imports"),
+        error("1019", "Import in progress"),
+    ];
+    let started = tokio::time::Instant::now();
+    assert_eq!(imported_as(full).await.0, Ok(vec![Outcome::Delivered; 302]));
+    assert_eq!(started.elapsed().as_secs(), 3);
 }
 
 #[tokio::test]

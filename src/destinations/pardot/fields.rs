@@ -36,6 +36,13 @@ impl Naming {
 
     pub(super) fn objection(&self, column: &str) -> Option<String> {
         const OWN: &[&str] = &["email", "firstName", "lastName", "company", "id"];
+        const CONSENT: &[&str] = &["isDoNotEmail", "isDoNotCall", "optedOut", "isEmailHardBounced"];
+        let is_consent = CONSENT.iter().any(|own| own.eq_ignore_ascii_case(column));
+        if self.standard.contains(column) && is_consent {
+            return Some(format!(
+                "the standard field `{column}` decides who may be written to, which is never changed"
+            ));
+        }
         if self.standard.contains(column) && OWN.contains(&column) {
             return Some(format!("the standard field `{column}` is written by itself"));
         }

@@ -206,16 +206,17 @@ async fn mapped_profile_columns_travel_as_fields() {
 
 #[tokio::test]
 async fn columns_become_names_of_fields() {
-    let made = with("standard_fields = [\"jobTitle\", \"email\"]");
+    let made = with("standard_fields = [\"jobTitle\", \"email\", \"isDoNotEmail\"]");
     let values = [("jobTitle", json!("CEO")), ("Umsatz €", json!(12)), ("own__c", Value::Null)];
     let message = made.message(Call::Identify, IVO, Change::Changed, &values);
     let session = Session::served(&made.terms(), Vec::new(), made.server());
     made.destination.deliver(&session, &Remote::default(), &batch([message])).await.unwrap();
     assert_snapshot!(String::from_utf8_lossy(&session.captured()[0].body), @r#"{"matchEmail":"ivo@example.org","prospect":{"email":"ivo@example.org","firstName":"Ivo","lastName":"Ban","company":"Acme","jobTitle":"CEO","Umsatz__c":"12","own__c":null},"secondaryDeletedSearch":false,"fields":["id","email"]}"#);
-    let wanted =
-        asked(&[("email", FieldKind::Text), ("jobTitle", FieldKind::Text), ("€", FieldKind::Text)]);
+    let names = ["email", "jobTitle", "isDoNotEmail", "€"];
+    let wanted = asked(&names.map(|name| (name, FieldKind::Text)));
     assert_snapshot!(made.destination.objections(&wanted).join("\n"), @r#"
     the standard field `email` is written by itself
+    the standard field `isDoNotEmail` decides who may be written to, which is never changed
     `€` leaves no name for a field of a prospect: give it another alias
     "#);
 }

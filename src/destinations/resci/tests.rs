@@ -43,6 +43,15 @@ async fn requests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_trait_takes_the_place_of_the_column_of_profiles_that_is_called_the_same_there() {
+    let made = made("");
+    let named = [("firstName", json!("Mimi")), ("last_name", json!(null))];
+    let message = made.message(Call::Identify, MARA, Change::Changed, &named);
+    let said = made.converse(&batch([message]), Vec::new()).await;
+    assert_snapshot!(said.wire(), @r#"POST https://events.retentionscience.com/v2/identify {"userId":"u_8841","traits":{"email":"mara.lind@example.org","send_transactional_welcome":false,"name":"Mara Lind","firstName":"Mimi","lastName":null}}"#);
+}
+
+#[tokio::test(start_paused = true)]
 async fn address_key_and_welcome_are_as_configured() {
     let made = made(
         "path = \"events/v3/\"\nsend_transactional_welcome = true\nbase_url = \"http://127.0.0.1:9/proxy\"\n",

@@ -29,7 +29,7 @@ pub(super) async fn opened(
     folder: Option<&str>,
 ) -> Result<Remote, Fault> {
     let column = column_name(&target.model_key);
-    let table = target.list.clone().unwrap_or_else(|| format!("MUSTER_{column}"));
+    let table = target.list.clone().unwrap_or_else(|| format!("MUSTER_LIST_{column}"));
     let extensions = api.extensions(session).await?;
     match (extensions.iter().find(|extension| extension.is(&table)), folder) {
         (Some(extension), _) if extension.column(&column).is_some() => {}

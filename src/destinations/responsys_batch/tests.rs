@@ -22,7 +22,7 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
         return answered_to(rows, "SUCCESS", &merged(&vec!["41223"; rows]));
     }
     if request.method == "GET" {
-        return tables(&[("MUSTER_VIP", "VIP")]);
+        return tables(&[("MUSTER_LIST_VIP", "VIP")]);
     }
     let sent: Json = serde_json::from_slice(&request.body).unwrap_or_default();
     let rows = sent["recordData"]["records"].as_array().map_or(0, Vec::len);
@@ -106,7 +106,7 @@ fn short(wire: &str) -> String {
 async fn followed(made: &Configured, batch: &Batch, replies: Vec<Reply>) -> Conversation {
     let replies = std::iter::once(login()).chain(replies).collect();
     let session = Session::served(&made.terms(), replies, made.server());
-    let remote = Remote(json!({"table": "MUSTER_VIP", "column": "VIP"}));
+    let remote = Remote(json!({"table": "MUSTER_LIST_VIP", "column": "VIP"}));
     let result = match made.destination.deliver(&session, &remote, batch).await {
         Ok(Delivery::Settled(receipt)) => Ok(receipt.into_outcomes()),
         Ok(Delivery::Submitted(job)) => {
@@ -133,10 +133,10 @@ async fn members_are_merged_and_marked() {
     assert_snapshot!(short(&said.wire()), @r#"
     GET api/v1.3/lists/CONTACTS/listExtensions
     POST api/v1.3/lists/CONTACTS/members {"mergeRule":…,"recordData":{"fieldNames":["EMAIL_ADDRESS_"],"mapTemplateName":null,"records":[["mara.lind@example.org"],["ivo@example.org"]]}}
-    POST asyncApi/v1.3/lists/CONTACTS/listExtensions/MUSTER_VIP/members {"insertOnNoMatch":true,"matchColumnName1":"EMAIL_ADDRESS","recordData":{"fieldNames":["EMAIL_ADDRESS_","VIP"],"mapTemplateName":null,"records":[["mara.lind@example.org","1"],["ivo@example.org","1"],["zoe+shop@example.org","0"]]},"updateOnMatch":"REPLACE_ALL"}
+    POST asyncApi/v1.3/lists/CONTACTS/listExtensions/MUSTER_LIST_VIP/members {"insertOnNoMatch":true,"matchColumnName1":"EMAIL_ADDRESS","recordData":{"fieldNames":["EMAIL_ADDRESS_","VIP"],"mapTemplateName":null,"records":[["mara.lind@example.org","1"],["ivo@example.org","1"],["zoe+shop@example.org","0"]]},"updateOnMatch":"REPLACE_ALL"}
     GET asyncApi/v1.3/requests/TVVj-3
     "#);
-    assert_eq!(said.remote, Remote(json!({"table": "MUSTER_VIP", "column": "VIP"})));
+    assert_eq!(said.remote, Remote(json!({"table": "MUSTER_LIST_VIP", "column": "VIP"})));
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
     let bare = responsys("create_members = false\n");
     let said = followed(&bare, &three(&bare), Vec::new()).await;
@@ -253,8 +253,8 @@ async fn opened(
 async fn a_column_is_found_or_created_with_its_table() {
     let made = responsys("folder = \"Muster\"\n");
     let (remote, wire) = opened(&made, None, vec![tables(&[])]).await;
-    assert_eq!(remote, Ok(Remote(json!({"table": "MUSTER_VIP", "column": "VIP"}))));
-    assert_snapshot!(wire, @r#"POST {"fields":[{"fieldName":"VIP","fieldType":"STR500"}],"profileExtension":{"folderName":"Muster","objectName":"MUSTER_VIP"}}"#);
+    assert_eq!(remote, Ok(Remote(json!({"table": "MUSTER_LIST_VIP", "column": "VIP"}))));
+    assert_snapshot!(wire, @r#"POST {"fields":[{"fieldName":"VIP","fieldType":"STR500"}],"profileExtension":{"folderName":"Muster","objectName":"MUSTER_LIST_VIP"}}"#);
     let (remote, _) = opened(&made, Some("ALL"), vec![tables(&[("ALL", "vip")])]).await;
     assert_eq!(remote, Ok(Remote(json!({"table": "ALL", "column": "VIP"}))));
     let reason = |(remote, _): (Result<Remote, Fault>, String)| match remote {
@@ -262,7 +262,7 @@ async fn a_column_is_found_or_created_with_its_table() {
         other => panic!("{other:?}"),
     };
     assert_snapshot!(reason(opened(&made, Some("ALL"), vec![tables(&[("ALL", "OTHER")])]).await), @"the extension table `ALL` lacks the column `VIP`: add it in Responsys with the type STR500, since its API cannot");
-    assert_snapshot!(reason(opened(&responsys(""), None, vec![tables(&[])]).await), @"the list has no extension table `MUSTER_VIP`: make it with the column `VIP` of type STR500, or give `folder` to have it created");
+    assert_snapshot!(reason(opened(&responsys(""), None, vec![tables(&[])]).await), @"the list has no extension table `MUSTER_LIST_VIP`: make it with the column `VIP` of type STR500, or give `folder` to have it created");
 }
 
 #[test]

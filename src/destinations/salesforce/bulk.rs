@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::super::salesforce_api::{Org, answered, complaints, is_passing};
 use super::super::{Delivery, Fault, Job, Outcome, Receipt, Settlement};
+use super::INCOMPLETE;
 use super::fields::Written;
 use crate::delivery::{Response, Session};
 
@@ -25,6 +26,8 @@ pub(super) struct Upload<'a> {
     pub object: &'a str,
     pub key: &'a str,
     pub rows: Vec<(&'a str, Vec<(String, Written<'a>)>)>,
+    /// Positions of who only leaves.
+    pub leaving: Vec<usize>,
 }
 
 /// All that a later process has.
@@ -33,6 +36,9 @@ struct Handle {
     id: String,
     key: String,
     ids: Vec<String>,
+    /// Positions of who only leaves: there is nothing to take back from whoever would have to be created.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    leaving: Vec<usize>,
 }
 
 /// A job as Salesforce describes it.
@@ -65,7 +71,7 @@ impl Upload<'_> {
     }
 
     pub(super) async fn submit(&self, org: &Org, session: &Session) -> Result<Delivery, Fault> {
-        let Self { object, key, rows } = self;
+        let Self { object, key, rows, leaving } = self;
         let wanted = json!({
             "object": object,
             "operation": "upsert",
@@ -84,7 +90,8 @@ impl Upload<'_> {
         let request = org.write(Method::PATCH, &["jobs", "ingest", &id], &complete)?;
         session.send(request.reading(closed)).await?;
         let ids = rows.iter().map(|(id, _)| (*id).to_owned()).collect();
-        let handle = serde_json::to_value(Handle { id, key: (*key).to_owned(), ids })
+        let (key, leaving) = ((*key).to_owned(), leaving.clone());
+        let handle = serde_json::to_value(Handle { id, key, ids, leaving })
             .map_err(|error| Fault::Protocol { reason: error.to_string() })?;
         Ok(Delivery::Submitted(Job { handle, poll_after: FIRST_POLL }))
     }
@@ -174,9 +181,13 @@ impl Ending<'_> {
         let listed = self.listed("failedResults", Some("sf__Error")).await?;
         for (position, reason) in &listed {
             let reason = reason.clone();
-            let outcome = match is_passing(&reason) {
-                true => Outcome::Retry { after: None, reason },
-                false => Outcome::Rejected { reason },
+            let is_incomplete = INCOMPLETE.iter().any(|code| reason.starts_with(code));
+            let outcome = if is_incomplete && self.handle.leaving.contains(position) {
+                Outcome::Delivered
+            } else if is_passing(&reason) {
+                Outcome::Retry { after: None, reason }
+            } else {
+                Outcome::Rejected { reason }
             };
             // Positions are those of the handle.
             let _ = receipt.set(*position, outcome);
@@ -199,7 +210,7 @@ impl Ending<'_> {
         file: &str,
         column: Option<&str>,
     ) -> Result<BTreeMap<usize, String>, Fault> {
-        let Handle { id, key, ids } = &self.handle;
+        let Handle { id, key, ids, .. } = &self.handle;
         let positions: BTreeMap<&str, usize> =
             ids.iter().enumerate().map(|(position, id)| (id.as_str(), position)).collect();
         let path = ["jobs", "ingest", id.as_str(), file];

@@ -1,5 +1,7 @@
 //! What Salesforce is sent, and what its replies mean.
 
+mod bulk;
+
 use std::time::Duration;
 
 use insta::assert_snapshot;
@@ -201,6 +203,23 @@ async fn a_session_that_is_over_is_renewed_and_the_request_repeated() {
     let (outcomes, _) =
         delivered(&made.several(), vec![over(), token(), over(), token(), over()]).await;
     assert!(matches!(outcomes, Err(Fault::Denied { .. })), "{outcomes:?}");
+    let odd = error(500, "INVALID_SESSION_ID", "Session expired or invalid");
+    let (outcomes, calls) = delivered(&made.several(), vec![odd, token()]).await;
+    assert_eq!(outcomes, Ok(vec![Outcome::Delivered; 3]));
+    assert_eq!(calls.iter().filter(|call| call.method == "POST").count(), 2);
+}
+
+#[tokio::test]
+async fn no_write_hands_a_lead_to_another_owner() {
+    let made = with("object = \"lead\"");
+    for batch in made.batches().into_values() {
+        let said = made.converse(&batch, Vec::new()).await;
+        let mut writes = said.captured.iter().filter(|call| call.method == "PATCH").peekable();
+        assert!(writes.peek().is_some());
+        assert!(writes.all(|call| {
+            call.headers.contains(&("sforce-auto-assign".into(), "FALSE".into()))
+        }));
+    }
 }
 
 #[tokio::test]
@@ -300,7 +319,8 @@ async fn mapped_profile_columns_travel_as_fields() {
 fn columns_become_names_of_fields() {
     let made = with("standard_fields = [\"Title\"]");
     let names = ["ltv_90d", "Title", "Own__c", "Umsatz (EUR)", "90 days", "a__b", "Person__pc"];
-    let names = names.map(|name| made.destination.field_name(name));
+    let naming = super::Naming { standard: ["Title".to_owned()].into() };
+    let names = names.map(|name| naming.name(name));
     assert_snapshot!(names.join(" "), @"ltv_90d__c Title Own__c Umsatz_EUR__c X90_days__c a_b__c Person__pc");
     let long = "x".repeat(41);
     let wanted = asked(&[
@@ -380,113 +400,6 @@ async fn two_hundred_records_are_one_request_and_more_are_a_job() {
     GET /jobs/ingest/750x
     "#);
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 201]);
-}
-
-#[test]
-fn a_file_leaves_empty_what_a_record_does_not_say() {
-    let made = made();
-    let changed =
-        |user, values: &[(&str, Value)]| made.message(Call::Group, user, Change::Changed, values);
-    let messages = [
-        changed(ACCOUNT, &[("a", json!("x, \"y\"\nz"))]),
-        changed(MARA, &[("b", Value::Null), ("c", json!(""))]),
-    ];
-    let naming = super::Naming { standard: std::collections::BTreeSet::new() };
-    let rows = messages.iter().map(|message| {
-        let written = |(name, value)| (naming.name(name), super::Written::of(value, false));
-        (message.subject(), message.traits().map(written).collect())
-    });
-    let upload = super::Upload { object: "Account", key: "Ext__c", rows: rows.collect() };
-    assert_snapshot!(String::from_utf8(upload.csv().unwrap()).unwrap(), @r#"
-    Ext__c,a__c,b__c,c__c
-    acct_310,"x, ""y""
-    z",,
-    u_8841,,#N/A,#N/A
-    "#);
-}
-
-/// What a job of three records comes to when what is asked after the token is answered so.
-async fn settled(replies: Vec<Reply>) -> Result<Settlement, Fault> {
-    let made = made();
-    let replies = std::iter::once(token()).chain(replies).collect();
-    let session = Session::served(&made.terms(), replies, made.server());
-    let handle = json!({"id": "750x", "key": "Ext__c", "ids": ["u_0", "u_1", "u_2"]});
-    made.destination.settle(&session, &Job { handle, poll_after: Duration::ZERO }, 3).await
-}
-
-async fn outcomes(replies: Vec<Reply>) -> Vec<Outcome> {
-    match settled(replies).await {
-        Ok(Settlement::Done(receipt)) => receipt.into_outcomes(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn progress(state: &str, processed: usize, failed: usize) -> Reply {
-    Reply::json(&job(state, processed, failed))
-}
-
-const FAILED: &str = "\"sf__Id\",\"sf__Error\",Ext__c,vip__c\n\
-    \"\",\"REQUIRED_FIELD_MISSING:Required fields are missing: [LastName]:LastName --\",u_2,true\n\
-    \"\",\"UNABLE_TO_LOCK_ROW:unable to obtain exclusive access:--\",u_0,true\n";
-
-#[tokio::test]
-async fn what_a_job_refused_or_left_is_found_by_its_external_id() {
-    for state in ["Open", "UploadComplete", "InProgress"] {
-        let running = settled(vec![progress(state, 0, 0)]).await;
-        assert!(matches!(running, Ok(Settlement::Running { .. })), "{running:?}");
-    }
-    let found = outcomes(vec![progress("JobComplete", 3, 2), Reply::status(200, FAILED)]).await;
-    assert!(matches!(
-        &found[..],
-        [Outcome::Retry { .. }, Outcome::Delivered, Outcome::Rejected { reason }]
-            if reason.starts_with("REQUIRED_FIELD_MISSING")
-    ));
-    let left = Reply::status(200, "Ext__c,vip__c\nu_1,true\n");
-    let found = outcomes(vec![progress("JobComplete", 2, 0), left]).await;
-    assert!(matches!(found[..], [Outcome::Delivered, Outcome::Retry { .. }, Outcome::Delivered]));
-}
-
-#[tokio::test]
-async fn a_job_that_broke_off_or_is_forgotten_leaves_the_rest_unsettled() {
-    let left = Reply::status(200, "Ext__c\n");
-    let found = outcomes(vec![progress("Failed", 2, 2), Reply::status(200, FAILED), left]).await;
-    assert!(matches!(
-        found[..],
-        [Outcome::Retry { .. }, Outcome::Unsettled { .. }, Outcome::Rejected { .. }]
-    ));
-    let found = outcomes(vec![error(404, "NOT_FOUND", "gone")]).await;
-    assert!(found.iter().all(|outcome| matches!(outcome, Outcome::Unsettled { .. })));
-}
-
-#[tokio::test]
-async fn lists_that_do_not_add_up_are_not_believed() {
-    let ok = |body: &'static str| Reply::status(200, body);
-    for replies in [
-        vec![progress("JobComplete", 3, 1), ok(FAILED)],
-        vec![progress("JobComplete", 3, 1), ok("Ext__c\nu_0\n")],
-        vec![progress("JobComplete", 3, 1), ok("sf__Error,Ext__c\nwhy,u_9\n")],
-        vec![progress("JobComplete", 1, 0), ok("Ext__c\nu_1\n")],
-        vec![progress("JobComplete", 3, 1), ok("<html>")],
-        vec![Reply::json(&json!({"id": "750x", "state": "JobComplete"}))],
-        vec![Reply::json(&json!({"id": "750y", "state": "InProgress"}))],
-        vec![progress("Paused", 0, 0)],
-    ] {
-        let told = settled(replies).await;
-        assert!(matches!(told, Err(Fault::Protocol { .. })), "{told:?}");
-    }
-}
-
-#[tokio::test]
-async fn closing_a_job_twice_is_fine() {
-    let made = with("batch_size = 10000");
-    let many =
-        batch((0..201).map(|number| made.audience(Call::Identify, user(number), Change::Entered)));
-    let closed = error(400, "INVALIDJOBSTATE", "Closing already closed Job not allowed");
-    let replies = vec![token(), Reply::json(&job("Open", 0, 0)), Reply::status(201, ""), closed];
-    let session = Session::served(&made.terms(), replies, made.server());
-    let submitted = made.destination.deliver(&session, &Remote::default(), &many).await.unwrap();
-    let Delivery::Submitted(Job { handle, .. }) = submitted else { panic!("{submitted:?}") };
-    assert_eq!((&handle["id"], &handle["ids"][200]), (&json!("750x"), &json!("u_200")));
 }
 
 #[test]

@@ -19,12 +19,12 @@ struct RecordResult {
     errors: Vec<Complaint>,
 }
 
-/// What became of each of so many records, by position. Errors with one of the `harmless` codes say
-/// that there was nothing to do.
+/// What became of each of so many records, by position. Errors with one of the codes that are
+/// `harmless` for a record say that there was nothing to do.
 pub(in crate::destinations) fn outcomes(
     response: &Response,
     records: usize,
-    harmless: &[&str],
+    harmless: impl Fn(usize) -> &'static [&'static str],
 ) -> Result<Vec<Outcome>, Fault> {
     let results: Vec<RecordResult> = response.json()?;
     if results.len() != records {
@@ -32,7 +32,7 @@ pub(in crate::destinations) fn outcomes(
         return Err(Fault::Protocol { reason });
     }
     let results = results.into_iter().enumerate();
-    results.map(|(position, result)| result.outcome(position, harmless)).collect()
+    results.map(|(position, result)| result.outcome(position, harmless(position))).collect()
 }
 
 impl RecordResult {

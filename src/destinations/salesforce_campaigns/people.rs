@@ -134,11 +134,13 @@ pub(super) struct Members(BTreeMap<String, String>);
 
 /// A member that a query found. A lead that was converted is one as a contact as well.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct FoundMember {
+    #[serde(rename = "Id")]
     id: String,
-    contact_id: Option<String>,
-    lead_id: Option<String>,
+    #[serde(rename = "ContactId")]
+    contact: Option<String>,
+    #[serde(rename = "LeadId")]
+    lead: Option<String>,
 }
 
 impl Members {
@@ -158,8 +160,8 @@ impl Members {
                     "SELECT Id, ContactId, LeadId FROM CampaignMember WHERE CampaignId = \
                      {campaign} AND {field} IN ({ids})"
                 );
-                for FoundMember { id, contact_id, lead_id } in found(org, session, &query).await? {
-                    let people = contact_id.into_iter().chain(lead_id);
+                for FoundMember { id, contact, lead } in found(org, session, &query).await? {
+                    let people = contact.into_iter().chain(lead);
                     members.extend(people.map(|person| (person, id.clone())));
                 }
             }
@@ -176,7 +178,7 @@ impl Members {
 fn pieces(texts: &[&str]) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     let mut room = 0;
-    for text in BTreeSet::from_iter(texts) {
+    for text in texts.iter().collect::<BTreeSet<_>>() {
         let text = quoted(text);
         let length = byte_serialize(text.as_bytes()).map(str::len).sum::<usize>() + 3;
         match pieces.last_mut() {

@@ -160,7 +160,7 @@ fn key_and(name: &str) -> Reply {
 #[tokio::test]
 async fn rows_are_refused_by_their_position() {
     let items = [
-        json!({"status": "OK", "message": ""}),
+        json!({"status": "OK", "message": null, "errorCode": null}),
         json!({"status": "Error", "errorCode": 2, "message": "Invalid value for Ltv90d"}),
         json!({"status": "Error", "errorCode": 2, "message": "Transaction was deadlocked. Rerun the transaction."}),
     ];

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
-use super::super::{Delivery, Fault, Job, Outcome, Receipt, Settlement};
+use super::super::{Delivery, Fault, Job, Outcome, Receipt, Settlement, progress};
 use super::api::{Api, answered};
 use crate::delivery::{Request, Response, Session};
 
@@ -39,10 +39,23 @@ struct UserResult {
     details: Option<String>,
 }
 
-pub(super) async fn submitted(session: &Session, request: Request) -> Result<Delivery, Fault> {
+/// What is kept of a job.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    id: String,
+    /// Places of those who leave and of whom no name is known any more.
+    #[serde(default)]
+    nameless: Vec<usize>,
+}
+
+pub(super) async fn submitted(
+    session: &Session,
+    request: Request,
+    nameless: Vec<usize>,
+) -> Result<Delivery, Fault> {
     let reply: Reply = session.send(request.reading(enabled)).await?.json()?;
-    let handle = json!(reply.job_status.id);
-    Ok(Delivery::Submitted(Job { handle, poll_after: FIRST_POLL }))
+    let kept = Kept { id: reply.job_status.id, nameless };
+    progress::job(&kept, FIRST_POLL).map(Delivery::Submitted)
 }
 
 /// Many users are a favour that each account must ask for.
@@ -65,10 +78,8 @@ pub(super) async fn asked(
     job: &Job,
     rows: usize,
 ) -> Result<Settlement, Fault> {
-    let Some(id) = job.handle.as_str() else {
-        return Err(Fault::Protocol { reason: "the handle of the job is unreadable".into() });
-    };
-    let request = api.get(&["job_statuses", id]).reading(known);
+    let Kept { id, nameless } = progress::kept(job)?;
+    let request = api.get(&["job_statuses", &id]).reading(known);
     let response = session.send(request).await?;
     if response.status == 404 {
         return Ok(unsettled(rows, "Zendesk no longer knows the job"));
@@ -79,7 +90,7 @@ pub(super) async fn asked(
     }
     match status.as_str() {
         "queued" | "working" => Ok(Settlement::Running { poll_after: POLL }),
-        "completed" => receipt(results.unwrap_or_default(), rows).map(Settlement::Done),
+        "completed" => receipt(results.unwrap_or_default(), rows, &nameless).map(Settlement::Done),
         "failed" | "killed" => {
             let why = message.unwrap_or_else(|| "no reason given".into());
             Ok(unsettled(rows, &format!("the job is `{status}`: {why}")))
@@ -98,7 +109,7 @@ fn unsettled(rows: usize, reason: &str) -> Settlement {
 }
 
 /// One outcome per user, in the order of the request.
-fn receipt(results: Json, rows: usize) -> Result<Receipt, Fault> {
+fn receipt(results: Json, rows: usize, nameless: &[usize]) -> Result<Receipt, Fault> {
     let unread = |fact: String| Fault::Protocol { reason: format!("the finished job {fact}") };
     let results: Vec<UserResult> =
         serde_json::from_value(results).map_err(|error| unread(format!("says: {error}")))?;
@@ -108,12 +119,22 @@ fn receipt(results: Json, rows: usize) -> Result<Receipt, Fault> {
     let mut receipt = Receipt::of(rows, &Outcome::Delivered);
     for (position, result) in results.into_iter().enumerate() {
         // There are as many results as rows.
-        let _ = receipt.set(position, result.outcome(position)?);
+        let outcome = match result.lacks_a_name() && nameless.contains(&position) {
+            true => Outcome::Delivered,
+            false => result.outcome(position)?,
+        };
+        let _ = receipt.set(position, outcome);
     }
     Ok(receipt)
 }
 
 impl UserResult {
+    /// Only whoever is created needs a name: of somebody who leaves this says that they are not there.
+    fn lacks_a_name(&self) -> bool {
+        let says = |text: &Option<String>| text.iter().any(|text| text.starts_with("Name:"));
+        self.status == "Failed" && (says(&self.details) || says(&self.error))
+    }
+
     fn outcome(self, position: usize) -> Result<Outcome, Fault> {
         let Self { id, status, error, details } = self;
         match (status.as_str(), id) {

@@ -204,7 +204,8 @@ async fn a_hundred_users_are_one_job() {
 async fn settled(reply: Reply) -> Result<Settlement, Fault> {
     let made = made();
     let session = Session::served(&made.terms(), vec![reply], made.server());
-    let job = Job { handle: json!("82de0b04"), poll_after: Duration::ZERO };
+    let handle = json!({"id": "82de0b04", "nameless": [1]});
+    let job = Job { handle, poll_after: Duration::ZERO };
     made.destination.settle(&session, &job, 2).await
 }
 
@@ -223,7 +224,7 @@ async fn a_job_is_followed_by_its_id_and_read_by_position() {
     let session = Session::served(&made.terms(), replies, made.server());
     let submitted = made.destination.deliver(&session, &Remote::default(), &two).await.unwrap();
     let Delivery::Submitted(Job { handle, .. }) = submitted else { panic!("{submitted:?}") };
-    assert_eq!(handle, json!("82de0b04"));
+    assert_eq!(handle, json!({"id": "82de0b04", "nameless": []}));
 
     for status in ["queued", "working"] {
         let running = settled(job("82de0b04", status, &Value::Null)).await;
@@ -238,6 +239,18 @@ async fn a_job_is_followed_by_its_id_and_read_by_position() {
         outcomes(job("82de0b04", "completed", &results)).await,
         [Outcome::Delivered, Outcome::Rejected { reason }]
     );
+}
+
+#[tokio::test]
+async fn who_leaves_and_would_have_to_be_created_was_never_there() {
+    let nameless = |index: usize| {
+        json!({"id": index, "status": "Failed", "error": "UserCreateError",
+        "details": "Name: is too short (minimum is 1 characters)"})
+    };
+    let results = json!([nameless(0), nameless(1)]);
+    let outcomes = outcomes(job("82de0b04", "completed", &results)).await;
+    assert!(matches!(outcomes[0], Outcome::Rejected { .. }), "{outcomes:?}");
+    assert_eq!(outcomes[1], Outcome::Delivered);
 }
 
 #[tokio::test]
