@@ -103,6 +103,7 @@ struct Options {
     access_token: Secret,
     ad_account_id: String,
     customer_file_source: Source,
+    #[serde(default, deserialize_with = "membership::several")]
     match_by: Option<Vec<String>>,
     #[serde(default)]
     send_profile: bool,

@@ -138,6 +138,7 @@ struct Options {
     terms_accepted: bool,
     #[serde(default)]
     key: Key,
+    #[serde(default, deserialize_with = "membership::several")]
     match_by: Option<Vec<String>>,
     app_id: Option<String>,
     membership_days: Option<u64>,

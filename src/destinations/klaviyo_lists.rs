@@ -108,7 +108,7 @@ const OPTIONS: &[OptionDoc] = &[
 struct Options {
     api_key: Secret,
     revision: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "membership::single")]
     match_by: Key,
     country: Option<String>,
 }

@@ -95,6 +95,7 @@ const OPTIONS: &[OptionDoc] = &[
 struct Options {
     ad_account_id: String,
     source_platform: String,
+    #[serde(default, deserialize_with = "membership::several")]
     match_by: Option<Vec<String>>,
     api_version: Option<String>,
     country: Option<String>,

@@ -4,7 +4,10 @@
 //! Pure, and nothing here knows a vendor. What it promises: of several remote lists with one name none
 //! is picked; a value of an option is never quoted.
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::StringDeserializer;
+use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::Value;
 
 use super::{Batch, Fault, MatchField, OptionDoc, Reader, Remote, Target};
 use crate::finding::Finding;
@@ -33,6 +36,37 @@ pub(super) fn fields(
     let names: Vec<_> = known.iter().map(|field| format!("`{}`", field.source)).collect();
     let fact = format!("must name at least one of {}, and nothing else", names.join(", "));
     Err(vec![reader.refuse("match_by", &fact)])
+}
+
+/// `match_by`: a list, or one word in its place.
+pub(super) fn several<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    words(Value::deserialize(deserializer)?).map(Some)
+}
+
+/// `match_by` of a platform that tells people apart by one identifier: a word, or a list of one.
+pub(super) fn single<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let mut words: Vec<String> = words(Value::deserialize(deserializer)?)?;
+    let word: StringDeserializer<D::Error> = match (words.pop(), words.is_empty()) {
+        (Some(word), true) => word.into_deserializer(),
+        _ => return Err(D::Error::custom("expected one identifier, not several or none")),
+    };
+    T::deserialize(word)
+}
+
+fn words<E: serde::de::Error>(value: Value) -> Result<Vec<String>, E> {
+    let word = |value| match value {
+        Value::String(word) => Some(word),
+        _ => None,
+    };
+    let words = match value {
+        Value::Array(values) => values.into_iter().map(word).collect(),
+        value => word(value).map(|word| vec![word]),
+    };
+    words.ok_or_else(|| E::custom("expected a text or a list of texts"))
 }
 
 /// The country that `country` names.
@@ -115,4 +149,37 @@ pub(super) fn named<'l>(
 /// What is said of a `list` that looks like an id and is not there.
 pub(super) fn unknown(id: &str, reason: &str) -> Fault {
     Fault::Misconfigured { reason: format!("the list `{id}` cannot be used: {reason}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{configured, told};
+
+    fn matched(kind: &str, more: &str) -> Result<Vec<&'static str>, String> {
+        let made = configured(&format!("[destinations.d]\ntype = \"{kind}\"\n{more}\n"));
+        let sources = |fields: &[super::MatchField]| fields.iter().map(|one| one.source).collect();
+        made.map(|made| sources(&made.match_fields)).map_err(|findings| told(&findings))
+    }
+
+    #[test]
+    fn match_by_is_a_word_or_a_list_everywhere() {
+        let tiktok = |match_by: &str| {
+            let account = "access_token = \"t\"\nadvertiser_id = \"7\"";
+            matched("tiktok_audiences", &format!("{account}\nmatch_by = {match_by}"))
+        };
+        let klaviyo = |match_by: &str| {
+            matched("klaviyo_lists", &format!("api_key = \"k\"\nmatch_by = {match_by}"))
+        };
+        for match_by in ["\"phone\"", "[\"phone\"]"] {
+            assert_eq!(tiktok(match_by), Ok(vec!["phone"]), "{match_by}");
+            assert_eq!(klaviyo(match_by), Ok(vec!["phone"]), "{match_by}");
+        }
+        assert_eq!(tiktok("[\"phone\", \"email\"]"), Ok(vec!["email", "phone"]));
+        for match_by in ["[]", "7", "[7]", "\"fax\"", "[\"fax\"]"] {
+            assert!(tiktok(match_by).is_err(), "{match_by}");
+            assert!(klaviyo(match_by).is_err(), "{match_by}");
+        }
+        let told = klaviyo("[\"phone\", \"email\"]").unwrap_err();
+        assert!(told.contains("expected one identifier, not several or none"), "{told}");
+    }
 }

@@ -97,6 +97,7 @@ const OPTIONS: &[OptionDoc] = &[
 #[serde(deny_unknown_fields)]
 struct Options {
     ad_account_id: String,
+    #[serde(default, deserialize_with = "membership::several")]
     match_by: Option<Vec<String>>,
     create_audience: Option<bool>,
     country: Option<String>,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 
+use super::membership::single;
 use super::responsys_api::{
     Api, ENDPOINTS, Key, LIST, LOGIN_HOST, LONGEST_NAME, PASSWORD, USER_NAME, column_name,
 };
@@ -90,7 +91,7 @@ struct Options {
     password: Secret,
     list: String,
     folder: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "single")]
     match_by: MatchBy,
     #[serde(default = "yes")]
     create_members: bool,

@@ -123,6 +123,7 @@ struct Options {
     #[serde(default)]
     prefix: String,
     path_style: Option<bool>,
+    #[serde(default, deserialize_with = "membership::several")]
     match_by: Option<Vec<String>>,
     #[serde(default)]
     hash: Vec<String>,

@@ -102,7 +102,7 @@ struct Options {
     client_secret: Secret,
     account_id: Option<String>,
     folder: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "membership::single")]
     match_by: MatchBy,
     key_column: Option<String>,
     email_column: Option<String>,

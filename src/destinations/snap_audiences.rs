@@ -92,6 +92,7 @@ const OPTIONS: &[OptionDoc] = &[
 #[serde(deny_unknown_fields)]
 struct Options {
     ad_account_id: String,
+    #[serde(default, deserialize_with = "membership::several")]
     match_by: Option<Vec<String>>,
     retention_in_days: Option<u32>,
     country: Option<String>,

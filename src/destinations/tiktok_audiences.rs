@@ -85,6 +85,7 @@ const OPTIONS: &[OptionDoc] = &[
 struct Options {
     access_token: Secret,
     advertiser_id: String,
+    #[serde(default, deserialize_with = "membership::several")]
     match_by: Option<Vec<String>>,
     api_version: Option<String>,
     country: Option<String>,

@@ -1,6 +1,8 @@
 //! Records: what a model's rows become at the grain the destination itself tells apart (DESIGN §3).
 //! Pure: turns one sync into the SQL that computes its desired records.
 
+mod lists;
+
 use std::fmt::Write as _;
 
 use super::columns::{ModelColumn, literal, quoted, stored};
@@ -458,45 +460,6 @@ impl Records {
             );
             sql
         })
-    }
-
-    /// One record per distinct set of match fields, as the platform normalises them.
-    fn list(&self) -> String {
-        let key = self
-            .match_fields
-            .iter()
-            .map(|field| format!("coalesce({}, '')", quoted(&format!("id.{}", field.source))));
-        let key = key.collect::<Vec<_>>().join(&format!(" || {SEPARATOR} || "));
-        let ids = self.match_fields.iter().fold(String::new(), |mut sql, field| {
-            let name = quoted(&format!("id.{}", field.source));
-            let _ = match field.source {
-                "email" => write!(sql, ", min({name}) AS email"),
-                _ => write!(sql, ", min({name}) AS {name}"),
-            };
-            sql
-        });
-        let columns = self.columns().iter().map(|column| format!("value.{}", column.name));
-        let enriching = self.profile.iter().map(|name| format!("profile.{name}"));
-        let values = columns.chain(enriching).fold(String::new(), |mut sql, name| {
-            let name = quoted(&name);
-            let _ = write!(sql, ", min({name}) AS {name}");
-            sql
-        });
-        let any = self
-            .match_fields
-            .iter()
-            .map(|field| format!("{} IS NOT NULL", quoted(&format!("id.{}", field.source))));
-        let any = any.collect::<Vec<_>>().join(" OR ");
-        let ids = if self.match_fields.iter().any(|field| field.source == "email") {
-            ids
-        } else {
-            format!(", CAST(NULL AS VARCHAR) AS email{ids}")
-        };
-        format!(
-            "SELECT {key} AS record_key, min(subject) AS subject{ids}, CAST(NULL AS VARCHAR) AS trait{values}, \
-             CAST(NULL AS VARCHAR) AS invalid FROM (\n{}\n) WHERE {any} GROUP BY 1",
-            self.matchable(),
-        )
     }
 }
 

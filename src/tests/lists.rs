@@ -141,3 +141,22 @@ async fn a_blank_country_is_none() {
     profiles("'Austria'");
     assert!(bench.planned().await.contains("no country code"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_shares_a_record_does_not_share_their_columns() {
+    let mut bench = shop();
+    let sql = "SELECT user_id, forename, surname FROM users";
+    bench.model("audience", "adults", Some(""), sql);
+    bench.table(
+        "users",
+        "user_id,email,phone,forename,surname\nu1,e@x.org,,Zoe,Ames\nu2,E@x.org,,Ada,Young\nu3,f@x.org,,,Berg\n",
+    );
+    bench.run(&Asked::default()).await.unwrap();
+    assert_eq!(
+        bench.sent(),
+        [
+            r#"adults: entered u1 add {"email":"e@x.org"} {"forename":"Zoe","surname":"Ames"}"#,
+            r#"adults: entered u3 add {"email":"f@x.org"} {"surname":"Berg"}"#,
+        ]
+    );
+}
