@@ -240,6 +240,28 @@ fn effect(change: Change, state: RowState, unclear: bool) -> Effect {
 
 type ArrowResult<T> = std::result::Result<T, datafusion::arrow::error::ArrowError>;
 
+/// What each row of a batch does to the state.
+fn effects(
+    changes: &[Change],
+    first_row: u64,
+    folding: &Folding<'_>,
+    waiting: &[u64],
+) -> Vec<Effect> {
+    let numbered = (first_row..).zip(changes);
+    let each = |(row, change): (u64, &Change)| {
+        let unclear = folding.replay.unclear.contains(&row);
+        let effect = effect(*change, state_of(folding.replay, row), unclear);
+        match (effect, change) {
+            _ if waiting.binary_search(&row).is_err() => effect,
+            // Some of it is gone, and the rest has to be removed some time.
+            (Effect::Remove, Change::Exited) => Effect::Unsettle,
+            (Effect::Remove, _) => Effect::Nothing,
+            (effect, _) => effect,
+        }
+    };
+    numbered.map(each).collect()
+}
+
 fn fold_batch(
     batch: &RecordBatch,
     first_row: u64,
@@ -252,23 +274,7 @@ fn fold_batch(
         .iter()
         .map(|word| word.and_then(Change::parse).unwrap_or(Change::Adopted))
         .collect();
-    let row_number = |row: usize| first_row + row as u64;
-    let effects: Vec<Effect> = parsed
-        .iter()
-        .enumerate()
-        .map(|(row, change)| {
-            let row = row_number(row);
-            let unclear = folding.replay.unclear.contains(&row);
-            let effect = effect(*change, state_of(folding.replay, row), unclear);
-            match (effect, change) {
-                _ if waiting.binary_search(&row).is_err() => effect,
-                // Some of it is gone, and the rest has to be removed some time.
-                (Effect::Remove, Change::Exited) => Effect::Unsettle,
-                (Effect::Remove, _) => Effect::Nothing,
-                (effect, _) => effect,
-            }
-        })
-        .collect();
+    let effects = effects(&parsed, first_row, folding, waiting);
     let is = |wanted: Effect| -> BooleanArray {
         effects.iter().map(|effect| Some(*effect == wanted)).collect()
     };

@@ -55,7 +55,8 @@ fn plan_of(
 /// As many as its batches take when all is well.
 fn request_count(passage: &Passage, configured: &Configured) -> u64 {
     let (pending, rows) = (passage.record.pending, batch_rows(configured));
-    let (full, rest) = (pending / rows as u64, (pending % rows as u64) as usize);
+    let full = pending / rows as u64;
+    let rest = usize::try_from(pending % rows as u64).unwrap_or(rows);
     let requests = |rows| configured.destination.requests(passage.sync.call, rows) as u64;
     full * requests(rows) + if rest > 0 { requests(rest) } else { 0 }
 }

@@ -72,7 +72,7 @@ pub(super) fn read(response: &Response, array: &str, portion: &Portion) -> Resul
             _ => reply.attributes_processed,
         };
         if processed == Some(0) && vague == 0 {
-            return none_of_them(verdicts, portion.len());
+            return Ok(none_of_them(verdicts, portion.len()));
         }
         let known = refused.len() as u64 + processed.unwrap_or(portion.len() as u64);
         let unaccounted = (portion.len() as u64).saturating_sub(known).max(vague);
@@ -87,14 +87,14 @@ pub(super) fn read(response: &Response, array: &str, portion: &Portion) -> Resul
 
 /// A success of which Braze itself says that it took no object: whoever it does not name is refused
 /// without a reason.
-fn none_of_them(mut verdicts: Vec<Verdict>, objects: usize) -> Result<Reading, Fault> {
+fn none_of_them(mut verdicts: Vec<Verdict>, objects: usize) -> Reading {
     for object in 0..objects {
         if verdicts.iter().all(|verdict| verdict.piece != object) {
             let reason = "Braze answers with success and says that it processed nothing";
             verdicts.push(Verdict::rejected(object, reason));
         }
     }
-    Ok(Reading { verdicts, unaccounted: 0 })
+    Reading { verdicts, unaccounted: 0 }
 }
 
 fn names_rows(reply: &Reply) -> bool {

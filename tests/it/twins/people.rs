@@ -195,7 +195,7 @@ impl Person {
     }
 
     fn facts(&self) -> Vec<(&'static str, Value)> {
-        let active = self.active.then(|| ("active", json!(true)));
+        let active = self.active.then_some(("active", json!(true)));
         let score = self.score.map(|score| ("score", json!(score)));
         [("tier", json!(self.tier))].into_iter().chain(active).chain(score).collect()
     }
