@@ -7,9 +7,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How much a finding weighs: errors stop a command before anything is sent, warnings do not.
+/// How much a finding weighs: errors stop a command before anything is sent, warnings do not, and notes
+/// are only told to who asks for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    Note,
     Warning,
     Error,
 }
@@ -97,6 +99,11 @@ impl Finding {
 
     pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
+    }
+
+    /// Advice: nothing is wrong.
+    pub fn advice(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(code, message) }
     }
 
     #[must_use]

@@ -75,27 +75,24 @@ pub fn render(findings: &[Finding], paint: Paint) -> String {
     text
 }
 
-/// `error: 3 findings`, `1 error, 2 warnings`, `2 warnings`
+/// `error: 3 findings`, `1 error, 2 warnings, 1 note`, `2 warnings`
 fn summary(findings: &[Finding], paint: Paint) -> String {
-    let errors = findings.iter().filter(|finding| finding.is_error()).count();
-    let warnings = findings.len() - errors;
-    let count = |number: usize, noun: &str| wording::count(number as u64, noun);
-    match (errors, warnings) {
-        (_, 0) => format!("{}: {}", paint.with(Ink::Error, "error"), count(errors, "finding")),
-        (0, _) => paint.with(Ink::Warning, &count(warnings, "warning")),
-        _ => {
-            let errors = paint.with(Ink::Error, &count(errors, "error"));
-            format!("{errors}, {}", paint.with(Ink::Warning, &count(warnings, "warning")))
-        }
+    let kinds = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| {
+        (severity, findings.iter().filter(|finding| finding.severity == severity).count() as u64)
+    });
+    if let [(_, errors), (_, 0), (_, 0)] = kinds {
+        let word = paint.with(Ink::Error, word(Severity::Error));
+        return format!("{word}: {}", wording::count(errors, "finding"));
     }
+    let counts = kinds.into_iter().filter(|(_, count)| *count > 0).map(|(severity, number)| {
+        paint.with(ink(severity), &wording::count(number, word(severity)))
+    });
+    counts.collect::<Vec<_>>().join(", ")
 }
 
 fn one(finding: &Finding, paint: Paint) -> String {
     let Finding { code, severity, message, place, notes, hint, destination: _ } = finding;
-    let ink = match severity {
-        Severity::Error => Ink::Error,
-        Severity::Warning => Ink::Warning,
-    };
+    let ink = ink(*severity);
     let head = paint.with(ink, &format!("{}[{code}]", word(*severity)));
     let message = paint.with(Ink::Strong, &indented(message, "  "));
     let mut text = format!("{head}: {message}\n");
@@ -111,8 +108,17 @@ fn one(finding: &Finding, paint: Paint) -> String {
     text
 }
 
+const fn ink(severity: Severity) -> Ink {
+    match severity {
+        Severity::Error => Ink::Error,
+        Severity::Warning => Ink::Warning,
+        Severity::Note => Ink::Hint,
+    }
+}
+
 const fn word(severity: Severity) -> &'static str {
     match severity {
+        Severity::Note => "note",
         Severity::Error => "error",
         Severity::Warning => "warning",
     }

@@ -12,7 +12,7 @@ use crate::state::RunRecord;
 
 pub(super) async fn check(context: &Context) -> Result<u8, Failure> {
     let project = context.load()?;
-    let findings = run::check(&project, context.now).await;
+    let findings = run::check(&project, context.verbose, context.now).await;
     let wrong = findings.iter().any(Finding::is_error);
     if context.printer.is_json() {
         context.printer.json(&errors::Document::of(&findings))?;

@@ -34,6 +34,8 @@ struct Context {
     printer: Printer,
     project: std::path::PathBuf,
     now: DateTime<Utc>,
+    /// Whether more is told than what is needed.
+    verbose: bool,
     /// As it was typed; the lock and the records show it.
     command: String,
 }
@@ -83,8 +85,13 @@ fn trace(verbose: u8, paint: Paint) {
 }
 
 async fn dispatch(printer: Printer, arguments: Arguments) -> Result<u8, Failure> {
-    let context =
-        Context { printer, project: arguments.global.project, now: now(), command: typed() };
+    let context = Context {
+        printer,
+        project: arguments.global.project,
+        now: now(),
+        verbose: arguments.global.verbose > 0,
+        command: typed(),
+    };
     match arguments.command {
         Command::Init(init) => init::init(&context, &init.dir),
         Command::Check => look::check(&context).await,

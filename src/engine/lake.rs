@@ -16,6 +16,7 @@ use super::error::{EngineError, Result};
 use super::files;
 use super::fingerprint::is_steady;
 use super::session::{Limits, Session};
+use super::shapes;
 use super::sql::{self, Parsed, Reference};
 use super::tables::Tables;
 use crate::finding::{Finding, Source};
@@ -36,6 +37,8 @@ pub struct Lake<'a> {
     profile_columns: Vec<String>,
     /// Queries that say the same whenever they run, by the names of `parsed`.
     steady: BTreeSet<String>,
+    /// How queries could be computed faster.
+    advice: Vec<Finding>,
 }
 
 /// One query that a model's records depend on.
@@ -94,6 +97,7 @@ impl<'a> Lake<'a> {
             order: Vec::new(),
             profile_columns: Vec::new(),
             steady: BTreeSet::new(),
+            advice: Vec::new(),
         })
     }
 
@@ -116,6 +120,11 @@ impl<'a> Lake<'a> {
     /// Columns of `profiles` beside its key.
     pub fn profile_columns(&self) -> &[String] {
         &self.profile_columns
+    }
+
+    /// How analysed queries could be computed faster; nothing is wrong with them.
+    pub fn advice(&self) -> &[Finding] {
+        &self.advice
     }
 
     /// Keys of models in an order in which each comes after what it selects from.
@@ -223,6 +232,8 @@ impl<'a> Lake<'a> {
         if is_steady(&plan) {
             self.steady.insert(key.to_owned());
         }
+        let what = format!("{} `{key}`", model.kind.as_str());
+        self.advice.extend(shapes::advice(&what, source, &plan));
         match self.describe(model, &plan) {
             Ok(described) => {
                 let schema = Arc::new(plan.schema().as_arrow().clone());
@@ -403,6 +414,7 @@ impl<'a> Lake<'a> {
         if is_steady(&plan) {
             self.steady.insert(format!("{INTERNAL}.{name}"));
         }
+        self.advice.extend(shapes::advice(&format!("`{name}`"), &query.source, &plan));
         let schema = plan.schema().as_arrow();
         if name == PROFILES {
             let columns = schema.fields().iter().map(|field| field.name().clone());

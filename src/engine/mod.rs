@@ -19,6 +19,7 @@ mod messages;
 mod parquet_format;
 mod records;
 mod session;
+mod shapes;
 mod shared;
 mod sql;
 mod tables;

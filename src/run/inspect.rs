@@ -58,14 +58,20 @@ fn temporary() -> Result<Scratch, Refused> {
     Ok(Scratch::temporary().map_err(failed)?)
 }
 
-/// Everything provable without sending; every finding at once, the project's own included.
-pub async fn check(project: &Project, now: DateTime<Utc>) -> Vec<Finding> {
+/// Everything provable without sending; every finding at once, the project's own included, and last,
+/// where it is asked for, advice.
+pub async fn check(project: &Project, advise: bool, now: DateTime<Utc>) -> Vec<Finding> {
     let scratch = match temporary() {
         Ok(scratch) => scratch,
         Err(refused) => return refused.findings,
     };
     match prepare(project, limits(project, &scratch, now)).await {
-        Ok(prepared) => prepared.findings,
+        Ok(mut prepared) => {
+            if advise {
+                prepared.findings.extend_from_slice(prepared.lake.advice());
+            }
+            prepared.findings
+        }
         Err(findings) => findings,
     }
 }

@@ -380,3 +380,17 @@ fn tables_of_every_format_are_read() {
     project.run(&[]);
     assert_eq!(sink.drain().subjects(), ["u1", "u2", "u3", "u4", "u5", "u6"]);
 }
+
+#[test]
+fn slow_shapes_of_sql_are_told_to_who_asks() {
+    let project = TempProject::new();
+    project.table_csv("users", "user_id,score,city\nu1,1,Graz\n").trait_model(
+        "home",
+        "",
+        "SELECT user_id, first_value(city ORDER BY score) AS city FROM users GROUP BY user_id",
+    );
+    let told = project.muster(&["check", "-v"]).exits(0);
+    told.says(&["note[Q15]", "home.sql", "aggregates over sorted rows"]);
+    let untold = project.muster(&["check"]).exits(0);
+    assert!(!untold.stderr.contains("Q15"), "{}", untold.stderr);
+}
