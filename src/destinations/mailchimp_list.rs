@@ -22,6 +22,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::gathered::{self, Gathered};
 use super::mailchimp_api::{API_KEY, AUDIENCE_ID, Audience, SERVER, contact_id};
 use super::membership::{Member, Parted};
 use super::normalise::plain_email;
@@ -33,7 +34,6 @@ use super::{
 use crate::delivery::Session;
 use crate::finding::Finding;
 use crate::record::Call;
-use replacement::Replacements;
 use replies::{Changed, Created, Standing};
 use segment::Segment;
 #[cfg(test)]
@@ -106,15 +106,15 @@ const fn yes() -> bool {
 struct Segments {
     audience: Audience,
     create_contacts: bool,
-    replacements: Replacements,
+    gathered: Gathered,
 }
 
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
     let Options { api_key, audience_id, server, create_contacts } = reader.own()?;
     let secrets = vec![api_key.clone()];
     let audience = Audience::of(reader, common, server.as_deref(), api_key, audience_id)?;
-    let replacements = Replacements::default();
-    Ok(Built::new(Arc::new(Segments { audience, create_contacts, replacements }), secrets))
+    let gathered = Gathered::default();
+    Ok(Built::new(Arc::new(Segments { audience, create_contacts, gathered }), secrets))
 }
 
 #[async_trait]
@@ -159,10 +159,13 @@ impl Destination for Segments {
         for (email, position) in
             entering.iter().filter(|(email, _)| !changed.added.contains(*email))
         {
-            let outcome = self.entered(session, &segment, email, &changed).await?;
+            let outcome = self.entered(session, remote, email, &changed).await?;
             let _ = receipt.set(*position, outcome);
         }
-        self.replacements.sent(&segment, &entering, &receipt);
+        let is_there =
+            |position: usize| matches!(receipt.outcomes().get(position), Some(Outcome::Delivered));
+        let there = entering.iter().filter(|(_, position)| is_there(**position));
+        self.gathered.add(remote, there.map(|(email, _)| email.as_str()));
         let unnamed = leaving.into_iter().filter(|(email, _)| !changed.removed.contains(email));
         for (email, position) in unnamed {
             let outcome = match self.standing(session, &segment, &email).await? {
@@ -183,12 +186,12 @@ impl Destination for Segments {
         remote: &Remote,
         started: DateTime<Utc>,
     ) -> Result<Remote, Fault> {
-        let replacing = Some(started.timestamp_micros());
-        Ok(Segment { replacing, ..Segment::of(remote)? }.into_remote())
+        Ok(gathered::replacing(remote, started))
     }
 
     async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
-        self.replacements.finish(&self.audience, session, &Segment::of(remote)?).await
+        let (segment, members) = (Segment::of(remote)?, self.gathered.all(remote));
+        replacement::finish(&self.audience, session, &segment, &members).await
     }
 }
 
@@ -257,15 +260,15 @@ impl Segments {
     async fn entered(
         &self,
         session: &Session,
-        segment: &Segment,
+        remote: &Remote,
         email: &str,
         changed: &Changed,
     ) -> Result<Outcome, Fault> {
         // A contact by now, who is set to be in it at the end of a replacement.
-        if segment.replacing.is_some() && self.create_contacts && !changed.complains(email) {
+        if gathered::is_replacing(remote) && self.create_contacts && !changed.complains(email) {
             return Ok(Outcome::Delivered);
         }
-        Ok(match self.standing(session, segment, email).await? {
+        Ok(match self.standing(session, &Segment::of(remote)?, email).await? {
             Standing::Inside => Outcome::Delivered,
             Standing::Outside => Outcome::Rejected { reason: changed.reason(email, IGNORED) },
             Standing::Unclear => unclear(),

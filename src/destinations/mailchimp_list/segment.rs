@@ -13,9 +13,6 @@ use crate::delivery::Session;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Segment {
     pub id: u64,
-    /// When a replacement of all its members began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replacing: Option<i64>,
 }
 
 /// A segment as Mailchimp shows it.
@@ -57,14 +54,14 @@ pub(super) async fn opened(
     let shown = all(audience, session).await?;
     let by_id = shown.iter().find(|one| target.list.is_some() && one.id.to_string() == name);
     if let Some(Shown { id, .. }) = by_id {
-        return Ok(Segment { id: *id, replacing: None });
+        return Ok(Segment { id: *id });
     }
     let ids: Vec<String> = shown.iter().map(|one| one.id.to_string()).collect();
     let named = ids.iter().zip(&shown).map(|(id, one)| (id.as_str(), one.name.as_str()));
     if let Some(list) = membership::named(named, name)? {
         let found = shown.iter().find(|one| one.id.to_string() == list.id);
         return found
-            .map(|one| Segment { id: one.id, replacing: None })
+            .map(|one| Segment { id: one.id })
             .ok_or_else(|| Fault::Protocol { reason: "a segment without an id".into() });
     }
     if target.list.is_some() && name.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -106,7 +103,7 @@ async fn create(audience: &Audience, session: &Session, name: &str) -> Result<Se
         Err(other) => return Err(other),
     };
     if created.name == name {
-        return Ok(Segment { id: created.id, replacing: None });
+        return Ok(Segment { id: created.id });
     }
     Err(Fault::Protocol {
         reason: format!("Mailchimp created `{}` where `{name}` was asked for", created.name),

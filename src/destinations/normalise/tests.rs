@@ -115,6 +115,12 @@ fn digits_alone_are_what_meta_and_snap_hash() {
             None,
             "9b48e488a39eabd0e13d5893897b88695cec8e22d254304d278a7008a0b2a439",
         ),
+        // Of Snap's own page.
+        (
+            "+44 844 412 4653",
+            None,
+            "dc008fda46e2e64002cf2f82a4906236282d431c4f75e5b60bfe79fc48546383",
+        ),
     ] {
         assert_eq!(sha256(digits(&e164(text, country).unwrap())), expected, "{text}");
     }
