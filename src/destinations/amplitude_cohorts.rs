@@ -7,15 +7,18 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use url::Url;
 
 use super::amplitude_api::{REGION, Region, address, usable};
+use super::gathered::{self, Gathered};
 use super::membership::{self, List, Member, Parted};
 use super::{
     Batch, BatchLimits, Built, Common, Delivery, Destination, Entry, Fault, Grain, HTTP_OPTIONS,
@@ -38,6 +41,7 @@ pub static SPEC: Spec = Spec {
     summary: "Adds users to a cohort of an Amplitude project and takes them off it.",
     grain: Grain::Subject,
     identifiers: "user_id (the user id)",
+    replaces: true,
     // Nothing is published; the greatest request may name 100,000 ids.
     quotas: &[Quota::per_second(1)],
     batch: BatchLimits { rows: 5000, max_rows: 50_000, bytes: 5_000_000, row_bytes: 100_000 },
@@ -56,6 +60,7 @@ first_user_id = "u_1001"
     notes: &[
         "A cohort is found by the id or name in the sync's `list`, else by the model's name; only cohorts that are published are shown by Amplitude.",
         "A cohort that is missing is created, published, where `app_id`, `owner` and `first_user_id` are set: Amplitude makes no empty ones, so the first user is put in and taken out again at once (where that is interrupted, take them out by hand).",
+        "`--replace` puts everybody into the cohort and then replaces its contents in one request; it needs the options that a new cohort needs, and Amplitude takes at most 100,000 users in a request: of a larger cohort the next run takes off one by one who is too many.",
         "Somebody whom Amplitude has never seen cannot be in a cohort and is rejected; send the `amplitude` destination something about them first.",
         "Who leaves and is not known, or not in the cohort, counts as taken off.",
         "Amplitude refuses requests about one cohort at the same time: one is sent after the other.",
@@ -98,6 +103,7 @@ struct Cohorts {
     api_key: Secret,
     secret_key: Secret,
     founding: Option<Founding>,
+    gathered: Gathered,
 }
 
 /// What a new cohort needs.
@@ -106,6 +112,14 @@ struct Founding {
     app_id: u64,
     owner: String,
     first_user_id: String,
+}
+
+impl Founding {
+    /// What a cohort is to hold.
+    fn upload(&self, name: &str, ids: &[&str]) -> Json {
+        json!({"name": name, "app_id": self.app_id, "id_type": "BY_USER_ID", "ids": ids,
+            "owner": self.owner, "published": true})
+    }
 }
 
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
@@ -129,7 +143,8 @@ fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>
         }
     };
     let secrets = vec![api_key.clone(), secret_key.clone()];
-    Ok(Built::new(Arc::new(Cohorts { base, api_key, secret_key, founding }), secrets))
+    let gathered = Gathered::default();
+    Ok(Built::new(Arc::new(Cohorts { base, api_key, secret_key, founding, gathered }), secrets))
 }
 
 /// A cohort as Amplitude shows it.
@@ -207,11 +222,49 @@ impl Destination for Cohorts {
                 let reason = "Amplitude knows no user of this id".to_owned();
                 // Every position is one of the batch's own.
                 let _ = receipt.set(position, Outcome::Rejected { reason });
+            } else {
+                self.gathered.add(remote, [message.subject()]);
             }
         }
         Ok(receipt.into())
     }
+
+    async fn begin_replacing(
+        &self,
+        _session: &Session,
+        remote: &Remote,
+        started: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        if self.founding.is_some() {
+            return Ok(gathered::replacing(remote, started));
+        }
+        let reason =
+            "set `app_id`, `owner` and `first_user_id`, without which Amplitude replaces no \
+                      cohort"
+                .to_owned();
+        Err(Fault::Misconfigured { reason })
+    }
+
+    async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
+        let (list, members) = (List::of(remote)?, self.gathered.all(remote));
+        let shown = self.cohorts(session).await?;
+        let cohort = shown.into_iter().find(|cohort| cohort.id == list.id);
+        match (cohort, &self.founding) {
+            (Some(cohort), Some(founding)) if members.len() <= MOST => {
+                self.replace(session, &cohort, founding, &members).await
+            }
+            (Some(_), Some(_)) => Err(Fault::Misconfigured {
+                reason: format!("Amplitude replaces a cohort by at most {MOST} users in a request"),
+            }),
+            _ => Err(Fault::Misconfigured {
+                reason: format!("the project shows no cohort `{}` any more", list.id),
+            }),
+        }
+    }
 }
+
+/// Ids that one request may name.
+const MOST: usize = 100_000;
 
 /// Members but for those whose ids are nobody's.
 fn usable_only<'b>(members: Vec<Member<'b>>, receipt: &mut Receipt) -> Vec<Member<'b>> {
@@ -247,9 +300,8 @@ impl Cohorts {
                 ),
             });
         };
-        let Founding { app_id, owner, first_user_id } = founding;
-        let body = json!({"name": name, "app_id": app_id, "id_type": "BY_USER_ID",
-            "ids": [first_user_id], "owner": owner, "published": true});
+        let first_user_id = founding.first_user_id.as_str();
+        let body = founding.upload(name, &[first_user_id]);
         let request = self.request(Method::POST, "/upload").repeatable(false);
         let request = request.json_body(body.to_string().into());
         let created: Created = match session.send(request).await {
@@ -261,9 +313,37 @@ impl Cohorts {
             Err(other) => return Err(other),
         };
         let list = List { id: created.cohort_id };
-        let first = Membership::new(Operation::Remove, vec![first_user_id.as_str()]);
+        let first = Membership::new(Operation::Remove, vec![first_user_id]);
         self.change(session, &list, &[first]).await?;
         Ok(list)
+    }
+
+    /// Nobody is put in somebody's place, who is taken out again.
+    async fn replace(
+        &self,
+        session: &Session,
+        cohort: &Shown,
+        founding: &Founding,
+        members: &BTreeSet<String>,
+    ) -> Result<(), Fault> {
+        let first = founding.first_user_id.as_str();
+        let mut ids: Vec<&str> = members.iter().map(String::as_str).collect();
+        if ids.is_empty() {
+            ids.push(first);
+        }
+        let mut body = founding.upload(&cohort.name, &ids);
+        body["existing_cohort_id"] = json!(cohort.id);
+        let request = self.request(Method::POST, "/upload").json_body(body.to_string().into());
+        let replaced: Created = session.send(request).await?.json()?;
+        if replaced.cohort_id != cohort.id {
+            return Err(Fault::Protocol { reason: "the reply is about another cohort".into() });
+        }
+        if members.is_empty() {
+            let list = List { id: replaced.cohort_id };
+            let first = Membership::new(Operation::Remove, vec![first]);
+            self.change(session, &list, &[first]).await?;
+        }
+        Ok(())
     }
 
     async fn change(

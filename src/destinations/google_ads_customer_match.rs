@@ -82,7 +82,7 @@ terms_accepted = true
         "`consent` says what people agreed to and has no default; without consent Google counts people of the EEA, the United Kingdom and Switzerland as errors.",
         "Postal addresses are sent only with `send_address = true`; they are absent when a member is removed, so that somebody whom only the address matched stays until forgotten.",
         "Dots and tags of Gmail addresses are cut off, as Google's newest description says; older libraries of Google keep the tag.",
-        "Hyphens inside of names stay, as Google's libraries keep them, other punctuation goes.",
+        "Google's libraries keep punctuation inside of names, its reference of the API wants none: a name such as O'Neil is sent both ways, in two addresses of one person.",
         "A list of device ids or user ids takes no contact data: use one destination per kind.",
         "About 100 matched people per network are needed to serve ads.",
         "The limits are those of a Cloud project: 300 requests a minute and 100,000 a day.",

@@ -7,6 +7,7 @@
 //!
 //! What it never does: it subscribes, archives or deletes no contact.
 
+mod replacement;
 mod replies;
 mod segment;
 #[cfg(test)]
@@ -16,10 +17,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::gathered::{self, Gathered};
 use super::mailchimp_api::{API_KEY, AUDIENCE_ID, Audience, SERVER, contact_id};
 use super::membership::{Member, Parted};
 use super::normalise::plain_email;
@@ -48,6 +51,7 @@ pub static SPEC: Spec = Spec {
     summary: "Adds contacts of a Mailchimp audience to a static segment (tag) and takes them off it.",
     identifiers: "email",
     match_fields: &[EMAIL],
+    replaces: true,
     // Of the specification; Mailchimp itself only counts connections, ten for an account.
     quotas: &[Quota::per_second(10)],
     batch: BatchLimits { rows: 500, max_rows: 500, bytes: 2_000_000, row_bytes: 100_000 },
@@ -66,6 +70,7 @@ audience_id = "a1b2c3d4e5"
         "The status of a contact that is there is never changed: who unsubscribed may be in the segment and still gets no campaigns.",
         "Adding somebody to a segment may start an automation that waits for its tag.",
         "Whether Mailchimp names somebody again who is in the segment already is uncertain: whoever a reply does not name is looked up one by one, which a repeated batch may make slow.",
+        "`--replace` puts everybody into the segment and then sets its members as a whole, in one request; how many addresses that may hold is uncertain: where the segment has fewer contacts afterwards, they are added once more.",
         "Mailchimp allows ten connections at a time to all tools of an account together; four are used.",
         "Only API keys are taken, not tokens of OAuth.",
     ],
@@ -101,13 +106,15 @@ const fn yes() -> bool {
 struct Segments {
     audience: Audience,
     create_contacts: bool,
+    gathered: Gathered,
 }
 
 fn configure(reader: &Reader<'_>, common: &Common) -> Result<Built, Vec<Finding>> {
     let Options { api_key, audience_id, server, create_contacts } = reader.own()?;
     let secrets = vec![api_key.clone()];
     let audience = Audience::of(reader, common, server.as_deref(), api_key, audience_id)?;
-    Ok(Built::new(Arc::new(Segments { audience, create_contacts }), secrets))
+    let gathered = Gathered::default();
+    Ok(Built::new(Arc::new(Segments { audience, create_contacts, gathered }), secrets))
 }
 
 #[async_trait]
@@ -149,15 +156,16 @@ impl Destination for Segments {
             return Ok(receipt.into());
         }
         let changed = self.change(session, &segment, &entering, &leaving).await?;
-        let unnamed = entering.into_iter().filter(|(email, _)| !changed.added.contains(email));
-        for (email, position) in unnamed {
-            let outcome = match self.standing(session, &segment, &email).await? {
-                Standing::Inside => Outcome::Delivered,
-                Standing::Outside => Outcome::Rejected { reason: changed.reason(&email, IGNORED) },
-                Standing::Unclear => unclear(),
-            };
-            let _ = receipt.set(position, outcome);
+        for (email, position) in
+            entering.iter().filter(|(email, _)| !changed.added.contains(*email))
+        {
+            let outcome = self.entered(session, remote, email, &changed).await?;
+            let _ = receipt.set(*position, outcome);
         }
+        let is_there =
+            |position: usize| matches!(receipt.outcomes().get(position), Some(Outcome::Delivered));
+        let there = entering.iter().filter(|(_, position)| is_there(**position));
+        self.gathered.add(remote, there.map(|(email, _)| email.as_str()));
         let unnamed = leaving.into_iter().filter(|(email, _)| !changed.removed.contains(email));
         for (email, position) in unnamed {
             let outcome = match self.standing(session, &segment, &email).await? {
@@ -170,6 +178,20 @@ impl Destination for Segments {
             let _ = receipt.set(position, outcome);
         }
         Ok(receipt.into())
+    }
+
+    async fn begin_replacing(
+        &self,
+        _session: &Session,
+        remote: &Remote,
+        started: DateTime<Utc>,
+    ) -> Result<Remote, Fault> {
+        Ok(gathered::replacing(remote, started))
+    }
+
+    async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
+        let (segment, members) = (Segment::of(remote)?, self.gathered.all(remote));
+        replacement::finish(&self.audience, session, &segment, &members).await
     }
 }
 
@@ -232,6 +254,25 @@ impl Segments {
         let path = ["segments", &segment.id.to_string()];
         let request = self.audience.write(Method::POST, &path, &body)?;
         Changed::read(&session.send(request).await?, entering, leaving)
+    }
+
+    /// What became of somebody who was put into the segment and whom the reply does not name.
+    async fn entered(
+        &self,
+        session: &Session,
+        remote: &Remote,
+        email: &str,
+        changed: &Changed,
+    ) -> Result<Outcome, Fault> {
+        // A contact by now, who is set to be in it at the end of a replacement.
+        if gathered::is_replacing(remote) && self.create_contacts && !changed.complains(email) {
+            return Ok(Outcome::Delivered);
+        }
+        Ok(match self.standing(session, &Segment::of(remote)?, email).await? {
+            Standing::Inside => Outcome::Delivered,
+            Standing::Outside => Outcome::Rejected { reason: changed.reason(email, IGNORED) },
+            Standing::Unclear => unclear(),
+        })
     }
 
     /// Whether a contact is in the segment, asked of the contact itself.

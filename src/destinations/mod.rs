@@ -24,6 +24,7 @@ mod catalogue;
 mod customerio_api;
 mod facebook_api;
 mod fault;
+mod gathered;
 mod google_api;
 mod hubspot_api;
 mod intercom_api;

@@ -8,6 +8,7 @@
 //!
 //! It never guesses: a national phone number without a country is refused, not completed.
 
+mod countries;
 mod person;
 mod phone;
 mod place;
@@ -17,11 +18,12 @@ use base64::engine::general_purpose::STANDARD;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
-pub(super) use person::{date_of_birth, gender, google_family_name, google_given_name, meta_name};
+pub(super) use person::{
+    date_of_birth, gender, google_family_name, google_given_name, google_unpunctuated, meta_name,
+};
 pub(super) use phone::{digits, e164};
 pub(super) use place::{
-    google_country, google_postal_code, meta_city, meta_country, meta_event_city, meta_state,
-    meta_zip,
+    google_country, google_postal_code, meta_city, meta_country, meta_state, meta_zip,
 };
 
 use crate::digest::hex;
@@ -68,7 +70,13 @@ fn hashed_before(text: &str) -> Option<String> {
     is_hash(text).then(|| text.to_ascii_lowercase())
 }
 
-/// Trimmed and in lower case, dots and tags kept: Meta, Snap, Pinterest.
+/// As [`email`], and without dots around it, which its library for audiences trims as well: Meta.
+pub(super) fn meta_email(text: &str, country: Option<&str>) -> Normalised {
+    let odd = |character: char| character.is_whitespace() || matches!(character, '.' | '\0');
+    email(text.trim_matches(odd), country)
+}
+
+/// Trimmed and in lower case, dots and tags kept: Snap, Pinterest.
 pub(super) fn email(text: &str, _country: Option<&str>) -> Normalised {
     hashed_before(text).map_or_else(|| plausible(text.trim().to_lowercase()), Ok)
 }
@@ -90,12 +98,16 @@ pub(super) fn google_email(text: &str, country: Option<&str>) -> Normalised {
     plausible(format!("{mailbox}@{domain}"))
 }
 
-/// One `@` between something and a domain; nothing that no address holds.
+/// One `@` between something and a domain; nothing that no address holds, as lists of several and names
+/// beside it.
 fn plausible(address: String) -> Normalised {
     let parts = address.split_once('@').filter(|(_, domain)| !domain.contains('@'));
     let is_domain =
-        |domain: &str| domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.');
-    let odd = |character: char| character.is_whitespace() || character.is_control();
+        |domain: &str| domain.contains('.') && domain.split('.').all(|label| !label.is_empty());
+    let odd = |character: char| {
+        let separates = matches!(character, '<' | '>' | '(' | ')' | ',' | ';' | ':');
+        separates || character.is_whitespace() || character.is_control()
+    };
     match parts {
         Some((mailbox, domain))
             if !mailbox.is_empty() && is_domain(domain) && !address.contains(odd) =>
@@ -157,3 +169,5 @@ pub(super) fn identifier(text: &str, _country: Option<&str>) -> Normalised {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vendors;

@@ -16,7 +16,10 @@ pub(in crate::destinations) fn server(request: &Captured) -> Reply {
     let path = request.url.rsplit('/').next().unwrap_or_default();
     match (request.method.as_str(), path) {
         ("GET", _) => cohorts(&[("1a2bc3d", "VIP")]),
-        (_, "upload") => Reply::json(&json!({"cohort_id": "9z8yx7w"})),
+        (_, "upload") => {
+            let id = body["existing_cohort_id"].as_str().unwrap_or("9z8yx7w");
+            Reply::json(&json!({"cohort_id": id}))
+        }
         _ => {
             let changes = body["memberships"].as_array().cloned().unwrap_or_default();
             let result = changes.iter().map(|one| {
@@ -82,6 +85,46 @@ async fn one_request_adds_and_takes_off() {
     let europe = made("region = \"eu\"\n");
     let said = europe.converse(&mixed(&europe), Vec::new()).await;
     assert_eq!(said.captured[0].url, "https://analytics.eu.amplitude.com/api/3/cohorts");
+}
+
+async fn replaced(users: &[User]) -> String {
+    let made = made(FOUNDING);
+    let unknown = changed("1a2bc3d", &[("ADD", &["u_8842"])]);
+    let session = Session::served(&made.terms(), vec![unknown], server);
+    let started = chrono::DateTime::from_timestamp(1_795_165_200, 0).unwrap();
+    let (here, cohort) = (&made.destination, Remote(json!({"id": "1a2bc3d"})));
+    let cohort = here.begin_replacing(&session, &cohort, started).await.unwrap();
+    let one = batch([IVO].map(|user| made.audience(Call::List, user, Change::Entered)));
+    here.deliver(&session, &cohort, &one).await.unwrap();
+    for user in users {
+        let one = batch([made.audience(Call::List, *user, Change::Entered)]);
+        here.deliver(&session, &cohort, &one).await.unwrap();
+    }
+    here.finish_replacing(&session, &cohort).await.unwrap();
+    let line = |request: &Captured| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        format!("{} {} {body}", request.method, request.url).trim_end().to_owned()
+    };
+    let said: Vec<String> = session.captured().iter().skip(1 + users.len()).map(line).collect();
+    said.join("\n")
+}
+
+#[tokio::test]
+async fn a_replacement_uploads_all_whom_amplitude_took() {
+    assert_snapshot!(replaced(&[MARA, ZOE]).await, @r#"
+    GET https://amplitude.com/api/3/cohorts
+    POST https://amplitude.com/api/3/cohorts/upload {"app_id":153957,"existing_cohort_id":"1a2bc3d","id_type":"BY_USER_ID","ids":["u_8841","zoë"],"name":"VIP","owner":"analyst@example.com","published":true}
+    "#);
+    assert_snapshot!(replaced(&[]).await, @r#"
+    GET https://amplitude.com/api/3/cohorts
+    POST https://amplitude.com/api/3/cohorts/upload {"app_id":153957,"existing_cohort_id":"1a2bc3d","id_type":"BY_USER_ID","ids":["u_1001"],"name":"VIP","owner":"analyst@example.com","published":true}
+    POST https://amplitude.com/api/3/cohorts/membership {"cohort_id":"1a2bc3d","memberships":[{"id_type":"BY_NAME","ids":["u_1001"],"operation":"REMOVE"}],"skip_invalid_ids":true}
+    "#);
+    let made = made("");
+    let session = Session::served(&made.terms(), Vec::new(), server);
+    let (cohort, started) = (Remote(json!({"id": "1a2bc3d"})), chrono::DateTime::UNIX_EPOCH);
+    let begun = made.destination.begin_replacing(&session, &cohort, started).await;
+    assert!(matches!(begun, Err(Fault::Misconfigured { .. })), "{begun:?}");
 }
 
 #[tokio::test]

@@ -6,13 +6,13 @@ use serde_json::{Value as Json, json};
 use super::Member;
 use crate::destinations::MatchField;
 use crate::destinations::normalise::{
-    self, Normalised, digits, e164, email, identifier, plain_advertising_id, sha256,
+    self, Normalised, digits, e164, identifier, meta_email, plain_advertising_id, sha256,
 };
 use crate::message::Message;
 
 /// What Meta matches by.
 pub(super) const FIELDS: &[MatchField] = &[
-    MatchField { source: "email", normalise: email },
+    MatchField { source: "email", normalise: meta_email },
     MatchField { source: "phone", normalise: e164 },
     MatchField { source: "idfa", normalise: plain_advertising_id },
     MatchField { source: "gaid", normalise: plain_advertising_id },

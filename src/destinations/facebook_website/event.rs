@@ -110,7 +110,7 @@ impl Event {
     /// `user_data`: lists of hashes, since Meta takes several of each.
     fn person(&self, message: &Message) -> Result<Json, String> {
         let email = message.email().ok_or("it has no email")?;
-        let email = normalise::email(email, None)?;
+        let email = normalise::meta_email(email, None)?;
         let said: Vec<(&str, String)> =
             message.profile().map(|(name, value)| (name, value.to_string())).collect();
         let known = said.iter().find(|(name, text)| *name == "country" && !text.trim().is_empty());
@@ -139,7 +139,7 @@ fn known_as(name: &str, text: &str, country: Option<&str>) -> Option<(&'static s
         "phone" => ("ph", normalise::e164),
         "first_name" => ("fn", normalise::meta_name),
         "last_name" => ("ln", normalise::meta_name),
-        "city" => ("ct", normalise::meta_event_city),
+        "city" => ("ct", normalise::meta_city),
         "state" => ("st", normalise::meta_state),
         "zip" => ("zp", normalise::meta_zip),
         "country" => ("country", normalise::meta_country),

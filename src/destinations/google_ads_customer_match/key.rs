@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use crate::destinations::normalise::{
     e164, google_country, google_email, google_family_name, google_given_name, google_postal_code,
-    identifier, plain_advertising_id, sha256,
+    google_unpunctuated, identifier, plain_advertising_id, sha256,
 };
 use crate::destinations::{Fault, MatchField};
 use crate::message::Message;
@@ -93,7 +93,7 @@ impl Key {
                         _ => json!({"phoneNumber": sha256(value)}),
                     })
                     .collect();
-                identifiers.extend(addresses.and_then(|addresses| addresses.of(message)));
+                identifiers.extend(addresses.iter().flat_map(|addresses| addresses.of(message)));
                 json!({"userData": {"userIdentifiers": identifiers}})
             }
             Self::Ios | Self::Android => {
@@ -110,9 +110,27 @@ impl Key {
 
 impl Addresses {
     /// An address matches as a whole: nothing, unless every part of it is known.
-    fn of(&self, message: &Message) -> Option<Json> {
+    ///
+    /// Google's libraries hash `o'neil`, its reference of the API wants no punctuation, and it never says
+    /// which one it found: a name that has some is sent both ways.
+    fn of(&self, message: &Message) -> Vec<Json> {
         let said: Vec<(&str, String)> =
             message.profile().map(|(name, value)| (name, value.to_string())).collect();
+        let Some(Address { names, region, postal }) = self.read(&said) else { return Vec::new() };
+        let plain = names.each_ref().map(|name| google_unpunctuated(name));
+        let is_other = plain != names && plain.iter().all(|name| !name.is_empty());
+        let written = |[given, family]: [String; 2]| {
+            json!({"address": {
+                "givenName": sha256(&given),
+                "familyName": sha256(&family),
+                "regionCode": region,
+                "postalCode": postal,
+            }})
+        };
+        [Some(names), is_other.then_some(plain)].into_iter().flatten().map(written).collect()
+    }
+
+    fn read(&self, said: &[(&str, String)]) -> Option<Address> {
         let of = |name: &str| {
             let found = said.iter().find(|(other, text)| *other == name && !text.trim().is_empty());
             found.map(|(_, text)| text.as_str())
@@ -122,11 +140,13 @@ impl Addresses {
         let family = google_family_name(of("last_name")?, None).ok()?;
         let region = google_country(country, None).ok()?;
         let postal = google_postal_code(of("zip")?, None).ok()?;
-        Some(json!({"address": {
-            "givenName": sha256(&given),
-            "familyName": sha256(&family),
-            "regionCode": region,
-            "postalCode": postal,
-        }}))
+        Some(Address { names: [given, family], region, postal })
     }
+}
+
+/// Given and family name, and where.
+struct Address {
+    names: [String; 2],
+    region: String,
+    postal: String,
 }

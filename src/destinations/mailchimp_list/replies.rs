@@ -99,6 +99,10 @@ impl Changed {
         })
     }
 
+    pub(super) fn complains(&self, email: &str) -> bool {
+        self.complaints.contains_key(email)
+    }
+
     /// Why somebody is not where they were put; `silence` where the reply does not say.
     pub(super) fn reason(&self, email: &str, silence: &str) -> String {
         self.complaints.get(email).map_or_else(|| silence.to_owned(), Clone::clone)

@@ -41,7 +41,7 @@ impl Segment {
     }
 
     pub(super) fn into_remote(self) -> Remote {
-        Remote(json!({ "id": self.id }))
+        Remote(json!(self))
     }
 }
 

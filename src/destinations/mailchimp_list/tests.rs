@@ -8,7 +8,7 @@ use crate::destinations::fixture::{
     Conversation, IVO, MARA, User, ZOE, batch, configured, target, target_with, told,
 };
 use crate::destinations::mailchimp_api::contact_id;
-use crate::destinations::{Batch, Configured, Fault, Outcome, Remote, Target};
+use crate::destinations::{Batch, Configured, Delivery, Fault, Outcome, Remote, Target};
 use crate::record::{Call, Change};
 
 /// Knows the segment of the fixtures' model, and does what it is asked.
@@ -189,6 +189,68 @@ async fn addresses_that_were_not_sent_are_not_believed() {
         let said = answered(replies).await;
         assert!(matches!(said.result, Err(Fault::Protocol { .. })), "{:?}", said.result);
     }
+}
+
+/// A segment of so many contacts, which names nobody whom it is told to add.
+fn silent(request: &Captured, count: usize) -> Reply {
+    match (request.method.as_str(), request.url.contains("/segments/991")) {
+        ("GET" | "PATCH", true) => {
+            Reply::json(&json!({"id": 991, "name": "VIP", "member_count": count}))
+        }
+        ("POST", true) => changed(&json!([]), &json!([]), &json!([])),
+        _ => server(request),
+    }
+}
+
+async fn replaced(users: &[User], server: fn(&Captured) -> Reply) -> String {
+    let made = made("");
+    let session = Session::served(&made.terms(), Vec::new(), server);
+    let started = chrono::DateTime::from_timestamp(1_795_165_200, 0).unwrap();
+    let (here, list) = (&made.destination, Remote(json!({"id": 991})));
+    let list = here.begin_replacing(&session, &list, started).await.unwrap();
+    for user in users {
+        let one = batch([made.audience(Call::List, *user, Change::Entered)]);
+        let Ok(Delivery::Settled(receipt)) = here.deliver(&session, &list, &one).await else {
+            panic!("a batch is settled at once")
+        };
+        assert_eq!(receipt.outcomes(), [Outcome::Delivered]);
+    }
+    here.finish_replacing(&session, &list).await.unwrap();
+    let line = |request: &Captured| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        format!("{} {} {body}", request.method, request.url).trim_end().to_owned()
+    };
+    let shown: Vec<String> = session.captured().iter().map(line).collect();
+    shown.join("\n").replace("https://us20.api.mailchimp.com/3.0/lists/a1b2c3d4e5", "")
+}
+
+#[tokio::test]
+async fn a_replacement_sets_all_members_at_its_end() {
+    assert_snapshot!(replaced(&[MARA, IVO], |one| silent(one, 2)).await, @r#"
+    POST ?skip_merge_validation=true&skip_duplicate_check=true {"members":[{"email_address":"mara.lind@example.org","status":"transactional"}],"update_existing":false}
+    POST /segments/991 {"members_to_add":["mara.lind@example.org"],"members_to_remove":[]}
+    POST ?skip_merge_validation=true&skip_duplicate_check=true {"members":[{"email_address":"ivo@example.org","status":"transactional"}],"update_existing":false}
+    POST /segments/991 {"members_to_add":["ivo@example.org"],"members_to_remove":[]}
+    GET /segments/991?include_cleaned=true&include_transactional=true&include_unsubscribed=true
+    PATCH /segments/991 {"name":"VIP","static_segment":["ivo@example.org","mara.lind@example.org"]}
+    GET /segments/991?include_cleaned=true&include_transactional=true&include_unsubscribed=true
+    "#);
+    // Nobody is on the list any more.
+    let nobody = replaced(&[], |one| silent(one, 2)).await;
+    assert!(
+        nobody.contains(r#"PATCH /segments/991 {"name":"VIP","static_segment":[]}"#),
+        "{nobody}"
+    );
+}
+
+#[tokio::test]
+async fn whom_a_replacement_leaves_out_is_added_once_more() {
+    let shown = replaced(&[MARA, IVO], |one| silent(one, 1)).await;
+    let last = shown.lines().last().unwrap();
+    assert_eq!(
+        last,
+        r#"POST /segments/991 {"members_to_add":["ivo@example.org","mara.lind@example.org"],"members_to_remove":[]}"#
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@
 use rlibphonenumber::enums::Region;
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat};
 
-use super::{Normalised, hashed_before};
+use super::{Normalised, countries, hashed_before};
 
 const NO_COUNTRY: &str = "no country code";
 const NOT_A_NUMBER: &str = "not a phone number";
@@ -31,7 +31,7 @@ fn number(text: &str, country: Option<&str>) -> Result<PhoneNumber, &'static str
     if let Some(international) = international(text) {
         return parsed(&international, None).ok_or(NOT_A_NUMBER);
     }
-    let country = country.map(str::trim).filter(|country| country.len() == 2);
+    let country = country.and_then(countries::code);
     let region = country.and_then(|country| Region::from_code(country).ok()).ok_or(NO_COUNTRY)?;
     PHONE_NUMBER_UTIL.get_country_code_for_region(region).ok_or(NO_COUNTRY)?;
     parsed(text, Some(region)).ok_or(NOT_A_NUMBER)
@@ -40,6 +40,8 @@ fn number(text: &str, country: Option<&str>) -> Result<PhoneNumber, &'static str
 /// The number with `+` in front, where it says itself that it is international: by a `+` or by `00`,
 /// the prefix of most countries.
 fn international(text: &str) -> Option<String> {
+    let text = text.trim_start();
+    let text = text.strip_prefix("tel:").unwrap_or(text);
     let start = text.trim_start_matches(|character: char| {
         character.is_whitespace() || matches!(character, '(' | '[' | '\'' | '"')
     });

@@ -1,9 +1,9 @@
 //! Where somebody lives: cities, states, postal codes and countries.
 
 use super::person::is_punctuation;
-use super::{Normalised, hashed_before};
+use super::{Normalised, countries, hashed_before};
 
-const NOT_A_COUNTRY: &str = "not a two-letter country code";
+const NOT_A_COUNTRY: &str = "not a country";
 const NO_POSTAL_CODE: &str = "no postal code";
 
 /// Letters a to z in lower case, nothing else: Meta.
@@ -16,21 +16,9 @@ pub(in crate::destinations) fn meta_city(text: &str, _country: Option<&str>) -> 
     if city.is_empty() { Err("no letter from a to z") } else { Ok(city) }
 }
 
-/// In lower case without white space, digits and punctuation, letters of every script kept: Meta's
-/// events, which read cities otherwise than its lists do.
-pub(in crate::destinations) fn meta_event_city(text: &str, _country: Option<&str>) -> Normalised {
-    if let Some(hash) = hashed_before(text) {
-        return Ok(hash);
-    }
-    let odd = |character: char| {
-        character.is_whitespace() || character.is_numeric() || is_punctuation(character)
-    };
-    let city = text.chars().filter(|character| !odd(*character)).collect::<String>().to_lowercase();
-    if city.is_empty() { Err("no letter") } else { Ok(city) }
-}
-
-/// The two-letter code of a state of the US; elsewhere in lower case without white space and
-/// punctuation: Meta.
+/// The two-letter code of a state of the US or of a province of Canada; elsewhere in lower case without
+/// white space and punctuation: Meta. Where the country is not known, those names are taken to be what
+/// they are there.
 pub(in crate::destinations) fn meta_state(text: &str, country: Option<&str>) -> Normalised {
     if let Some(hash) = hashed_before(text) {
         return Ok(hash);
@@ -40,9 +28,16 @@ pub(in crate::destinations) fn meta_state(text: &str, country: Option<&str>) -> 
     if state.is_empty() {
         return Err("no state");
     }
-    let code = STATES.iter().find(|(name, _)| *name == state).map(|(_, code)| *code);
-    match code.filter(|_| is_country(country, "us")) {
-        Some(code) => Ok(code.to_owned()),
+    let country = country.and_then(countries::code);
+    let known: &[&[(&str, &str)]] = match country {
+        Some("us") => &[&STATES],
+        Some("ca") => &[&PROVINCES],
+        None => &[&STATES, &PROVINCES],
+        Some(_) => &[],
+    };
+    match known.iter().copied().flatten().find(|(name, _)| *name == state) {
+        Some((_, code)) => Ok((*code).to_owned()),
+        None if country == Some("us") && !is_code(&state) => Err("not a state of the US"),
         None => Ok(state),
     }
 }
@@ -55,15 +50,14 @@ pub(in crate::destinations) fn meta_zip(text: &str, country: Option<&str>) -> No
     }
     let code: String = text.split_whitespace().collect::<String>().to_lowercase();
     let code = code.split('-').next().unwrap_or_default();
-    let shorter = if is_country(country, "us") {
-        code.get(..5)
-    } else if is_country(country, "gb") {
-        sector(code)
-    } else {
-        None
+    let shorter = match country.and_then(countries::code) {
+        Some("us") => code.get(..5),
+        Some("gb") => sector(code),
+        _ => None,
     };
     match shorter.unwrap_or(code) {
-        "" => Err(NO_POSTAL_CODE),
+        // What is left of such as `D-80331`.
+        code if code.len() < 2 => Err(NO_POSTAL_CODE),
         code => Ok(code.to_owned()),
     }
 }
@@ -75,17 +69,17 @@ fn sector(code: &str) -> Option<&str> {
     (is_unit && sector.ends_with(|last: char| last.is_ascii_digit())).then_some(sector)
 }
 
-/// ISO 3166 with two letters in lower case: Meta.
+/// ISO 3166 with two letters in lower case, of codes and of names: Meta.
 pub(in crate::destinations) fn meta_country(text: &str, _country: Option<&str>) -> Normalised {
     if let Some(hash) = hashed_before(text) {
         return Ok(hash);
     }
-    country_code(text).map(str::to_ascii_lowercase)
+    countries::code(text).map(str::to_owned).ok_or(NOT_A_COUNTRY)
 }
 
 /// The same in upper case: Google.
 pub(in crate::destinations) fn google_country(text: &str, _country: Option<&str>) -> Normalised {
-    country_code(text).map(str::to_ascii_uppercase)
+    countries::code(text).map(str::to_ascii_uppercase).ok_or(NOT_A_COUNTRY)
 }
 
 /// As it is, trimmed: Google.
@@ -99,20 +93,33 @@ pub(in crate::destinations) fn google_postal_code(
     }
 }
 
-fn country_code(text: &str) -> Result<&str, &'static str> {
-    let code = text.trim();
-    let is_code = code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if is_code { Ok(code) } else { Err(NOT_A_COUNTRY) }
+fn is_code(text: &str) -> bool {
+    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
-fn is_country(country: Option<&str>, code: &str) -> bool {
-    country.is_some_and(|country| country.trim().eq_ignore_ascii_case(code))
-}
+/// The provinces and territories of Canada, and how one is written in French.
+const PROVINCES: [(&str, &str); 14] = [
+    ("alberta", "ab"),
+    ("britishcolumbia", "bc"),
+    ("manitoba", "mb"),
+    ("newbrunswick", "nb"),
+    ("newfoundlandandlabrador", "nl"),
+    ("northwestterritories", "nt"),
+    ("novascotia", "ns"),
+    ("nunavut", "nu"),
+    ("ontario", "on"),
+    ("princeedwardisland", "pe"),
+    ("quebec", "qc"),
+    ("qu\u{e9}bec", "qc"),
+    ("saskatchewan", "sk"),
+    ("yukon", "yt"),
+];
 
-/// The states of the US as they are written here, and the District of Columbia.
-const STATES: [(&str, &str); 51] = [
+/// The states of the US as they are written here, the District of Columbia and the territories.
+const STATES: [(&str, &str); 56] = [
     ("alabama", "al"),
     ("alaska", "ak"),
+    ("americansamoa", "as"),
     ("arizona", "az"),
     ("arkansas", "ar"),
     ("california", "ca"),
@@ -122,6 +129,7 @@ const STATES: [(&str, &str); 51] = [
     ("districtofcolumbia", "dc"),
     ("florida", "fl"),
     ("georgia", "ga"),
+    ("guam", "gu"),
     ("hawaii", "hi"),
     ("idaho", "id"),
     ("illinois", "il"),
@@ -146,10 +154,12 @@ const STATES: [(&str, &str); 51] = [
     ("newyork", "ny"),
     ("northcarolina", "nc"),
     ("northdakota", "nd"),
+    ("northernmarianaislands", "mp"),
     ("ohio", "oh"),
     ("oklahoma", "ok"),
     ("oregon", "or"),
     ("pennsylvania", "pa"),
+    ("puertorico", "pr"),
     ("rhodeisland", "ri"),
     ("southcarolina", "sc"),
     ("southdakota", "sd"),
@@ -158,6 +168,7 @@ const STATES: [(&str, &str); 51] = [
     ("utah", "ut"),
     ("vermont", "vt"),
     ("virginia", "va"),
+    ("virginislands", "vi"),
     ("washington", "wa"),
     ("westvirginia", "wv"),
     ("wisconsin", "wi"),
