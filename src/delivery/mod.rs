@@ -1,5 +1,5 @@
 //! Getting sealed changes to destinations: map ▸ batch ▸ journal ▸ limit ▸ send ▸ settle. The only
-//! place that names reqwest and governor, the only one that waits.
+//! place that names reqwest, russh and governor, the only one that waits.
 //!
 //! `drain` empties the outboxes of one destination; destinations are drained side by side and never
 //! wait for each other. Memory is bounded by what is in flight, whatever the number of changes.
@@ -24,6 +24,7 @@ mod request;
 mod secrecy;
 mod session;
 mod settle;
+mod sftp;
 mod shipment;
 mod signing;
 mod tally;
@@ -51,6 +52,7 @@ pub use session::{
     Captured, Heeding, Reading, Reply, Request, Response, Server, Session, Surroundings, Terms,
     standard,
 };
+pub use sftp::{HostKey, Login, Proof, SftpServer, SshKey};
 pub use signing::AwsKey;
 pub use tally::LaneReport;
 
