@@ -7,6 +7,7 @@
 mod auth;
 mod batching;
 mod budget;
+mod conclusion;
 mod core;
 mod drain;
 mod files;
@@ -60,8 +61,9 @@ pub use tally::LaneReport;
 pub type Blocks =
     Box<dyn Iterator<Item = Result<Block, Box<dyn std::error::Error + Send + Sync>>> + Send>;
 
-/// Keeps what `open` found or created, durably; called before anything is sent there.
-pub type Remember = Box<dyn Fn(&Remote) -> std::io::Result<()> + Send + Sync>;
+/// Keeps what `open` found or created, durably; called before anything is sent there, and again where the
+/// destination concludes a run.
+pub type Remember = Arc<dyn Fn(&Remote) -> std::io::Result<()> + Send + Sync>;
 
 /// Everything there is to do for one configured destination.
 pub struct Work {

@@ -198,7 +198,9 @@ impl Outboxes {
             changes: rows.iter().filter(|row| row.change.is_sent()).count() as u64,
             blocks: self.blocks(index),
             journal: Journal::create(&folder, &shape.sync, "run", count).unwrap(),
-            remember: Box::new(move |remote| std::fs::write(&remembered, remote.0.to_string())),
+            remember: Arc::new(move |remote: &Remote| {
+                std::fs::write(&remembered, remote.0.to_string())
+            }),
         }
     }
 

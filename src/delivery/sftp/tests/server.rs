@@ -135,7 +135,7 @@ impl SftpTwin {
         self.host_keys[0].fingerprint(HashAlg::Sha256).to_string()
     }
 
-    /// From here on this happens, once.
+    /// This happens once, to what is next asked for with all of these words in it.
     pub fn trouble(&self, asked: &'static str, trouble: Trouble) {
         self.held().troubles.push((asked, trouble));
     }
@@ -294,10 +294,11 @@ impl Files {
         let trouble = {
             let mut held = self.held.lock().unwrap();
             let told = format!("{what} {about}");
+            let meant = |asked: &str| asked.split(' ').all(|word| told.contains(word));
+            let at = held.troubles.iter().position(|(asked, _)| meant(asked));
             if held.asked.last() != Some(&told) {
-                held.asked.push(told);
+                held.asked.push(told.clone());
             }
-            let at = held.troubles.iter().position(|(asked, _)| *asked == what);
             at.map(|at| held.troubles.remove(at).1)
         };
         match trouble {
