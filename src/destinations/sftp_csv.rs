@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::drop::{self, Choice, Delimiter, FileDrop, Storage, notes};
 use super::membership::{self, COUNTRY};
@@ -76,7 +77,7 @@ const OPTIONS: &[OptionDoc] = &[
 #[serde(deny_unknown_fields)]
 struct Options {
     host: String,
-    #[serde(default = "ssh")]
+    #[serde(default = "ssh", deserialize_with = "port")]
     port: u16,
     host_key: Option<String>,
     user: String,
@@ -98,6 +99,12 @@ struct Options {
 
 const fn ssh() -> u16 {
     22
+}
+
+fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let port = value.as_integer().and_then(|port| u16::try_from(port).ok());
+    port.filter(|port| *port > 0).ok_or_else(|| D::Error::custom("expected a port, 1 to 65535"))
 }
 
 const fn yes() -> bool {

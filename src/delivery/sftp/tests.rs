@@ -161,10 +161,12 @@ async fn only_a_rename_without_a_reply_may_have_arrived() {
 
 #[tokio::test]
 async fn a_failure_leaves_no_temporary_file() {
-    let twin = SftpTwin::start(Setup::default());
-    twin.trouble("write", Trouble::Failure);
-    put_text(&impatient(), &of(&twin), &["a.csv"], &long()).await.unwrap_err();
-    assert_eq!(twin.files(), [].into());
+    for asked in ["write", "fsync", "posix-rename"] {
+        let twin = SftpTwin::start(Setup::default());
+        twin.trouble(asked, Trouble::Failure);
+        put_text(&impatient(), &of(&twin), &["a.csv"], &long()).await.unwrap_err();
+        assert_eq!(twin.files(), [].into(), "{asked}");
+    }
 }
 
 async fn refused(server: &Arc<SftpServer>) -> String {

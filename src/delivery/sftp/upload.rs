@@ -49,16 +49,18 @@ impl Connection {
         let slash = if file.contains('/') { "/" } else { "" };
         let place = Place { folders, file, temporary: format!("{folder}{slash}.{name}.tmp") };
         let handle = self.created(&place).await?;
-        match self.filled(&place, &handle, body).await {
-            Ok(size) => {
-                self.renamed(&place).await?;
-                Ok(size)
+        let size = self.filled(&place, &handle, body).await?;
+        match self.renamed(&place).await {
+            Ok(()) => Ok(size),
+            Err(error @ Error::Status(_)) => {
+                self.tidy(&place).await;
+                Err(refused("renamed", &place.temporary, error))
             }
-            Err(setback) => {
-                // Best effort: the next upload of the same name takes its place as well.
-                let _ = self.sftp.remove(&place.temporary).await;
-                Err(setback)
-            }
+            Err(error) => Err(Setback::Failed(Failure::Lost(format!(
+                "no reply to the rename of `{}`: {}",
+                place.temporary,
+                said(&error)
+            )))),
         }
     }
 
@@ -109,14 +111,26 @@ impl Connection {
             self.sftp.close(handle).await?;
             Ok(size)
         };
-        let size = written.await.map_err(|error| refused("written", &place.temporary, error))?;
         let (expected, path) = (body.len() as u64, &place.temporary);
-        match size.unwrap_or(expected) {
-            held if held == expected => Ok(held),
-            held => {
-                Err(unsent(format!("`{path}` holds {held} bytes of {expected} that were sent")))
+        let setback = match written.await {
+            Ok(size) if size.is_none_or(|held| held == expected) => return Ok(expected),
+            Ok(size) => {
+                let held = size.unwrap_or_default();
+                unsent(format!("`{path}` holds {held} bytes of {expected} that were sent"))
             }
-        }
+            // There is nobody to ask any more.
+            Err(error) if !matches!(error, Error::Status(_)) => {
+                return Err(refused("written", path, error));
+            }
+            Err(error) => refused("written", path, error),
+        };
+        self.tidy(place).await;
+        Err(setback)
+    }
+
+    /// Best effort: the next upload of the same name takes the temporary file's place as well.
+    async fn tidy(&self, place: &Place<'_>) {
+        let _ = self.sftp.remove(&place.temporary).await;
     }
 
     /// Several packets ahead of the replies, so that the way there and back is not waited for each time.
@@ -135,30 +149,20 @@ impl Connection {
     }
 
     /// The moment at which the file is there.
-    async fn renamed(&self, place: &Place<'_>) -> Result<(), Setback> {
-        let unclear = |error| match error {
-            Error::Status(_) => refused("renamed", &place.temporary, error),
-            error => Setback::Failed(Failure::Lost(format!(
-                "no reply to the rename of `{}`: {}",
-                place.temporary,
-                said(&error)
-            ))),
-        };
+    async fn renamed(&self, place: &Place<'_>) -> Result<(), Error> {
         if self.replaces {
-            return self.replaced(place).await.map_err(unclear);
+            return self.replaced(place).await;
         }
         match self.sftp.rename(&place.temporary, place.file).await {
             Err(error) if is(&error, StatusCode::Failure) => {}
-            other => return other.map(drop).map_err(unclear),
+            other => return other.map(drop),
         }
         // An earlier try stands in the way, or something that the second rename names.
         match self.sftp.remove(place.file).await {
-            Err(error) if !is(&error, StatusCode::NoSuchFile) => {
-                return Err(refused("removed", place.file, error));
-            }
+            Err(error) if !is(&error, StatusCode::NoSuchFile) => return Err(error),
             _ => {}
         }
-        self.sftp.rename(&place.temporary, place.file).await.map(drop).map_err(unclear)
+        self.sftp.rename(&place.temporary, place.file).await.map(drop)
     }
 
     async fn replaced(&self, place: &Place<'_>) -> Result<(), Error> {
@@ -191,8 +195,11 @@ fn refused(done: &str, path: &str, error: Error) -> Setback {
 
 /// What the server says, on one line and not too long.
 fn said(error: &Error) -> String {
-    let Error::Status(Status { status_code, error_message, .. }) = error else {
-        return error.to_string();
+    let (status_code, error_message) = match error {
+        Error::Status(status) => (status.status_code, &status.error_message),
+        Error::Timeout => return "no reply in time".to_owned(),
+        Error::UnexpectedBehavior(_) => return "the connection was lost".to_owned(),
+        other => return other.to_string(),
     };
     let code = status_code.to_string();
     let words: String = error_message.split_whitespace().collect::<Vec<_>>().join(" ");

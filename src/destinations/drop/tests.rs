@@ -101,7 +101,7 @@ async fn a_manifest_is_as_documented() {
     run.deliver(&entering(&made)).await;
     run.conclude().await;
     let (_, manifest) = run.last();
-    assert_snapshot!(manifest, @"");
+    assert_snapshot!(manifest, @r#"{"added":2,"audience_key":"vip","generated_at":"2026-11-20T09:00:00Z","interrupted":[],"mode":"delta","parts":[{"key":"vip/added/run17-0000000000.csv","rows":2,"sha256":"e9f6bcc54dca3458837972d6d55602566c99e530f6bf3b7bbc31a0c56f9663d8"}],"removed":0,"run_id":"run17"}"#);
 }
 
 #[tokio::test]

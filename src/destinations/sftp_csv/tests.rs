@@ -41,7 +41,14 @@ fn mixed(made: &Configured) -> Batch {
 async fn who_enters_and_who_leaves_are_files_of_their_own() {
     let made = made("folder = \"/drop zone/in/\"\nport = 2022\n");
     let said = made.converse(&mixed(&made), Vec::new()).await;
-    assert_snapshot!(said.wire(), @"");
+    assert_snapshot!(said.wire(), @r#"
+    PUT sftp://sftp.example.com:2022/drop%20zone/in/vip/removed/run17-0000000000.csv "audience_key","audience_action","user_id","email","timestamp"
+    "vip","false","zoë","zoe+shop@example.org","2026-11-20T09:00:00Z"
+
+    PUT sftp://sftp.example.com:2022/drop%20zone/in/vip/added/run17-0000000000.csv "audience_key","audience_action","user_id","email","timestamp"
+    "vip","true","u_8841","mara.lind@example.org","2026-11-20T09:00:00Z"
+    "vip","true","u_8842","ivo@example.org","2026-11-20T09:00:00Z"
+    "#);
     assert_eq!(said.outcomes(), vec![Outcome::Delivered; 3]);
 }
 
@@ -99,7 +106,18 @@ fn options_that_make_no_sense_are_refused() {
         fact(&format!("{password}base_url = \"https://example.com\"\n")),
         told(&configured(&text(password).replace("sftp.ex", "sftp://ex")).unwrap_err()),
     ];
-    assert_snapshot!(facts.concat(), @"");
+    assert_snapshot!(facts.concat(), @r#"
+    D03 option `password` of destination `d` is missing, and so is `private_key`; write one ("sftp_csv") `muster destinations sftp_csv` shows every option and an example
+    D03 option `password` of destination `d` is not usable: expected a text that is not empty ("") `muster destinations sftp_csv` shows every option and an example
+    D03 option `password` of destination `d` has no meaning beside `private_key` ("p") `muster destinations sftp_csv` shows every option and an example
+    D03 option `passphrase` of destination `d` has no meaning without `private_key` ("k") `muster destinations sftp_csv` shows every option and an example
+    D03 option `private_key` of destination `d` is not a private key: it must hold `-----BEGIN … PRIVATE KEY-----` and what follows ("${KEY}") `muster destinations sftp_csv` shows every option and an example
+    D03 option `host_key` of destination `d` is no host key: write the server's line of `known_hosts` or its fingerprint, "SHA256:…" ("SHA256:abc") `muster destinations sftp_csv` shows every option and an example
+    D03 option `folder` of destination `d` must not hold `.` or `..` as a folder ("a/../b") `muster destinations sftp_csv` shows every option and an example
+    D03 option `port` of destination `d` is not usable: expected a port, 1 to 65535 (70000) `muster destinations sftp_csv` shows every option and an example
+    D02 destination `d` has no option `base_url` ("https://example.com") -
+    D03 option `host` of destination `d` is not the name or the address of a server, such as "sftp.example.com" ("sftp://example.com") `muster destinations sftp_csv` shows every option and an example
+    "#);
     assert!(!facts.concat().contains("hush"));
 }
 
