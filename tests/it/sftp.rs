@@ -47,7 +47,9 @@ fn section(project: &TempProject, twin: &SftpTwin, more: &str) {
 /// Who is named in the files of one kind, file by file in the order of their names.
 fn named(twin: &SftpTwin, kind: &str) -> Vec<Vec<String>> {
     let files = twin.files();
-    let of_kind = files.iter().filter(|(path, _)| path.contains(&format!("/{kind}/")));
+    let of_kind = files
+        .iter()
+        .filter(|(path, _)| path.contains(&format!("/{kind}/")) && !path.ends_with(".tmp"));
     let users = of_kind.map(|(_, text)| {
         text.lines().skip(1).map(|line| line.split('"').nth(5).unwrap().to_owned()).collect()
     });
@@ -148,6 +150,23 @@ fn a_run_without_a_manifest_is_named_by_the_next() {
     let first = twin.files().into_keys().find(|path| path.contains("/added/")).unwrap();
     assert_eq!(interrupted.len(), 1);
     assert!(first.contains(interrupted[0].as_str().unwrap()), "{first} {manifest}");
+}
+
+#[test]
+fn an_interrupted_upload_is_no_file_and_goes_again() {
+    let twin = SftpTwin::start(Setup::default());
+    let project = shop(&twin);
+    twin.trouble("fsync", Trouble::Silence);
+    let running = project.start(&["run", "--format", "json"]);
+    twin.hears("fsync");
+    running.interrupt();
+    let ran = running.finish();
+    assert_eq!(ran.json()["syncs"][0]["delivered"], 0);
+    assert!(twin.files().keys().all(|path| path.ends_with(".tmp")), "{:?}", twin.files());
+    project.run(&[]);
+    assert_eq!(named(&twin, "added"), [["ada", "bob"]]);
+    let manifest = &manifests(&twin)[0];
+    assert_eq!((&manifest["added"], &manifest["interrupted"][0]), (&2.into(), &ran.json()["run"]));
 }
 
 #[test]

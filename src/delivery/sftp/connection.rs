@@ -134,15 +134,16 @@ fn unknown(server: &SftpServer, shown: &[PublicKey]) -> String {
              sent to it"
         );
     };
-    let each = shown.iter().map(|key| format!("`{}` ({})", fingerprint(key), key.algorithm()));
+    let each = shown.iter();
+    let each = each.map(|key| format!("the host key `{}` ({})", fingerprint(key), key.algorithm()));
     let each = each.collect::<Vec<_>>().join(", ");
     let whole = first.to_openssh().unwrap_or_default();
     let why = match server.host_key {
-        Some(_) => "which is not the one that `host_key` pins",
+        Some(_) => "which `host_key` does not pin",
         None => "and no `host_key` is pinned",
     };
     format!(
-        "the server at `{address}` showed the host key {each}, {why}; nothing was sent to it. If whoever \
+        "the server at `{address}` showed {each}, {why}; nothing was sent to it. If whoever \
          runs the server says that this is its key, write `host_key = \"{}\"` or `host_key = \
          \"{whole}\"`",
         fingerprint(first),
@@ -204,7 +205,8 @@ async fn by_password(
     let result = handle.authenticate_password(user, password).await?;
     match &result {
         AuthResult::Failure { remaining_methods, partial_success: false }
-            if remaining_methods.contains(&MethodKind::KeyboardInteractive) =>
+            if remaining_methods.contains(&MethodKind::KeyboardInteractive)
+                && !remaining_methods.contains(&MethodKind::Password) =>
         {
             asked(handle, user, password).await
         }
@@ -212,7 +214,8 @@ async fn by_password(
     }
 }
 
-/// Some servers ask for the password instead of having it sent: it is the answer to one hidden question.
+/// Some servers only ask for the password instead of having it sent: it is the answer to one hidden
+/// question. Where it can be sent, it was, and is not given twice.
 async fn asked(
     handle: &mut Handle<Doorkeeper>,
     user: &str,

@@ -170,7 +170,7 @@ async fn a_failure_leaves_no_temporary_file() {
 }
 
 async fn refused(server: &Arc<SftpServer>) -> String {
-    match put(&session(), server, &["vip", "a.csv"]).await.unwrap_err() {
+    match put(&session(), server, &["vip/x", "a.csv"]).await.unwrap_err() {
         Fault::Denied { reason } => format!("denied: {reason}"),
         Fault::Misconfigured { reason } => format!("misconfigured: {reason}"),
         other => panic!("{other}"),
@@ -188,7 +188,8 @@ async fn nothing_is_shown_to_a_server_with_another_key() {
         let shown = twin.fingerprint();
         assert!(told.starts_with("denied: the server at `127.0.0.1:"), "{told}");
         assert!(told.contains(&format!("write `host_key = \"{shown}\"`")), "{told}");
-        let why = if pinned.is_some() { "not the one that" } else { "no `host_key` is pinned" };
+        let why =
+            if pinned.is_some() { "`host_key` does not pin" } else { "no `host_key` is pinned" };
         assert!(told.contains(why), "{told}");
     }
     assert_eq!(twin.held().logins, 0);
@@ -246,7 +247,7 @@ async fn a_folder_that_is_missing_or_locked_is_told_with_its_name() {
     let twin = SftpTwin::start(Setup { locked: Some("drop"), ..Setup::default() });
     assert_eq!(
         refused(&of(&twin)).await,
-        "denied: `drop/vip/.a.csv.tmp` could not be created: Permission denied"
+        "denied: `drop/vip` could not be made: Permission denied"
     );
     let server = at(twin.port, Some(&twin.fingerprint()), password(PASSWORD), "dorp");
     assert_eq!(

@@ -74,8 +74,11 @@ impl Connection {
         let mut unmade = None;
         for folder in place.folders.iter().skip(1) {
             if let Err(error) = self.sftp.mkdir(folder, FileAttributes::empty()).await {
-                // It may be there already; whether it is shows when the file is opened.
-                unmade = Some((folder, error));
+                // It may be there already; whether it is shows when the file is opened. What went wrong
+                // first is the reason for what follows.
+                if !is(&error, StatusCode::Failure) {
+                    unmade.get_or_insert((folder, error));
+                }
             }
         }
         match (self.opened(&place.temporary).await, unmade) {

@@ -2,6 +2,7 @@
 //! runs in a thread of its own with its own runtime, so that whole runs can be tested against it too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
+/// Longer than anything here takes on the slowest machine.
+const DEADLINE: Duration = Duration::from_secs(60);
 const RENAME: &str = "posix-rename@openssh.com";
 const FSYNC: &str = "fsync@openssh.com";
 
@@ -29,6 +32,8 @@ pub enum Trouble {
     Done,
     /// Code 4, as of a full disk.
     Failure,
+    /// Nothing was done, and no answer ever comes.
+    Silence,
 }
 
 /// What there is and who may come in; to be overwritten.
@@ -81,6 +86,7 @@ pub struct SftpTwin {
     pub port: u16,
     pub host_keys: Vec<PublicKey>,
     held: Arc<Mutex<Held>>,
+    heard: Receiver<String>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -108,7 +114,8 @@ impl SftpTwin {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (stop, stopped) = oneshot::channel();
-        let serving = Serving { setup, held: Arc::clone(&held), config: Arc::new(config) };
+        let (hear, heard) = channel();
+        let serving = Serving { setup, held: Arc::clone(&held), hear, config: Arc::new(config) };
         let thread = std::thread::spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             runtime.enable_all().build().unwrap().block_on(async {
@@ -116,7 +123,7 @@ impl SftpTwin {
                 tokio::select! { () = serve => {}, _ = stopped => {} }
             });
         });
-        Self { port, host_keys, held, stop: Some(stop), thread: Some(thread) }
+        Self { port, host_keys, held, heard, stop: Some(stop), thread: Some(thread) }
     }
 
     pub fn held(&self) -> MutexGuard<'_, Held> {
@@ -135,6 +142,11 @@ impl SftpTwin {
         self.host_keys[0].fingerprint(HashAlg::Sha256).to_string()
     }
 
+    /// Waits until something with this word in it is asked for.
+    pub fn hears(&self, word: &str) {
+        while !self.heard.recv_timeout(DEADLINE).unwrap().contains(word) {}
+    }
+
     /// This happens once, to what is next asked for with all of these words in it.
     pub fn trouble(&self, asked: &'static str, trouble: Trouble) {
         self.held().troubles.push((asked, trouble));
@@ -151,6 +163,7 @@ impl Drop for SftpTwin {
 }
 
 struct Serving {
+    hear: Sender<String>,
     setup: Setup,
     held: Arc<Mutex<Held>>,
     config: Arc<Config>,
@@ -171,6 +184,7 @@ impl Serving {
                 asks: self.setup.asks,
                 files: Files {
                     held: Arc::clone(&self.held),
+                    hear: self.hear.clone(),
                     cut,
                     extensions: self.setup.extensions,
                     open: HashMap::new(),
@@ -282,6 +296,7 @@ impl russh::server::Handler for Visitor {
 #[derive(Clone)]
 struct Files {
     held: Arc<Mutex<Held>>,
+    hear: Sender<String>,
     cut: Arc<Notify>,
     extensions: bool,
     /// Paths of open files.
@@ -299,6 +314,8 @@ impl Files {
             if held.asked.last() != Some(&told) {
                 held.asked.push(told.clone());
             }
+            // Nobody needs to listen.
+            let _ = self.hear.send(told);
             at.map(|at| held.troubles.remove(at).1)
         };
         match trouble {
@@ -306,6 +323,7 @@ impl Files {
             Some(Trouble::Failure) => Err(StatusCode::Failure),
             Some(Trouble::Done) => Ok(true),
             Some(Trouble::Cut) => self.cut().await,
+            Some(Trouble::Silence) => std::future::pending().await,
         }
     }
 
@@ -320,11 +338,11 @@ impl Files {
 
     fn may(held: &Held, path: &str) -> Result<(), StatusCode> {
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        if held.locked.as_ref().is_some_and(|locked| path.starts_with(locked.as_str())) {
-            return Err(StatusCode::PermissionDenied);
+        if !parent.is_empty() && !held.folders.contains(parent) {
+            return Err(StatusCode::NoSuchFile);
         }
-        let is_there = parent.is_empty() || held.folders.contains(parent);
-        is_there.then_some(()).ok_or(StatusCode::NoSuchFile)
+        let locked = held.locked.as_ref().is_some_and(|locked| path.starts_with(locked.as_str()));
+        if locked { Err(StatusCode::PermissionDenied) } else { Ok(()) }
     }
 
     async fn renamed(&self, from: &str, to: &str, replaces: bool) -> Result<(), StatusCode> {
