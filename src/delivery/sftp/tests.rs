@@ -1,6 +1,6 @@
 //! A server that really speaks SFTP, on a port of its own.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use russh::keys::key::safe_rng;
 use russh::keys::ssh_key::LineEnding;
@@ -125,8 +125,13 @@ async fn what_a_lost_connection_leaves_behind_is_no_file_and_is_sent_again() {
 
 /// One try only.
 fn impatient() -> Session {
+    waiting(Common::default().timeout)
+}
+
+/// One try only, of which nothing takes longer.
+fn waiting(timeout: Duration) -> Session {
     let retry = crate::destinations::Retry { attempts: 1, ..Default::default() };
-    let common = Common { retry, ..Common::default() };
+    let common = Common { retry, timeout, ..Common::default() };
     let terms = Terms { spec: &SPEC, common, secrets: [PASSWORD.to_owned()].into() };
     let surroundings = Surroundings { seed: 0, now: SystemTime::UNIX_EPOCH };
     Session::live(&terms, surroundings).unwrap()
@@ -157,6 +162,18 @@ async fn only_a_rename_without_a_reply_may_have_arrived() {
         let is_there = twin.files().contains_key("drop/a.csv");
         assert_eq!(is_there, trouble == Trouble::Done, "{asked} {trouble:?}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_left_and_met_again() {
+    let twin = SftpTwin::start(Setup::default());
+    twin.trouble("fsync", Trouble::Silence);
+    let session = waiting(Duration::from_secs(3));
+    let fault = put(&session, &of(&twin), &["a.csv"]).await.unwrap_err();
+    assert!(matches!(&fault, Fault::Transient { reason } if reason.ends_with("no reply in time")));
+    put(&session, &of(&twin), &["a.csv"]).await.unwrap();
+    assert_eq!(twin.held().connections, 2);
+    assert_eq!(twin.files(), [("drop/a.csv".to_owned(), TEXT.to_owned())].into());
 }
 
 #[tokio::test]

@@ -86,6 +86,7 @@ pub struct SftpTwin {
     pub port: u16,
     pub host_keys: Vec<PublicKey>,
     held: Arc<Mutex<Held>>,
+    #[allow(dead_code, reason = "only whole runs are watched from another thread")]
     heard: Receiver<String>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -143,6 +144,7 @@ impl SftpTwin {
     }
 
     /// Waits until something with this word in it is asked for.
+    #[allow(dead_code, reason = "only whole runs are watched from another thread")]
     pub fn hears(&self, word: &str) {
         while !self.heard.recv_timeout(DEADLINE).unwrap().contains(word) {}
     }
