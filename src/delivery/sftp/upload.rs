@@ -44,7 +44,9 @@ impl Connection {
     /// Puts a file in its place, and says how large it is there.
     pub(super) async fn put(&self, errand: &Errand, body: &Bytes) -> Result<u64, Setback> {
         let paths = errand.paths();
-        let Some((file, folders)) = paths.split_last() else { return Ok(0) };
+        let Some((file, folders @ [_, ..])) = paths.split_last() else {
+            return Err(Setback::Refused(404, "the file has no name".into()));
+        };
         let (folder, name) = file.rsplit_once('/').map_or(("", &file[..]), |(at, name)| (at, name));
         let slash = if file.contains('/') { "/" } else { "" };
         let place = Place { folders, file, temporary: format!("{folder}{slash}.{name}.tmp") };
@@ -110,7 +112,7 @@ impl Connection {
             if self.flushes {
                 self.sftp.fsync(handle).await?;
             }
-            let size = self.sftp.fstat(handle).await?.attrs.size;
+            let size = self.size(handle).await?;
             self.sftp.close(handle).await?;
             Ok(size)
         };
@@ -129,6 +131,15 @@ impl Connection {
         };
         self.tidy(place).await;
         Err(setback)
+    }
+
+    /// How large the file is there; some servers keep that to themselves.
+    async fn size(&self, handle: &str) -> Result<Option<u64>, Error> {
+        match self.sftp.fstat(handle).await {
+            Ok(found) => Ok(found.attrs.size),
+            Err(Error::Status(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Best effort: the next upload of the same name takes the temporary file's place as well.
