@@ -26,7 +26,7 @@ pub(super) const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 pub(super) enum Transport {
     Live {
         client: reqwest::Client,
-        line: Line,
+        line: Box<Line>,
     },
     /// Nothing is sent; requests are only captured.
     Rehearsal,
@@ -71,7 +71,7 @@ impl Transport {
             .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::Unsendable(causes(&error)))?;
-        Ok(Self::Live { client, line: Line::new(timeout) })
+        Ok(Self::Live { client, line: Box::new(Line::new(timeout)) })
     }
 
     pub(super) async fn exchange(&self, request: &Request) -> Result<Response, Failure> {

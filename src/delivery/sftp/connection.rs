@@ -176,7 +176,7 @@ async fn prove(handle: &mut Handle<Doorkeeper>, login: &Login) -> Result<(), Set
 }
 
 fn methods(methods: &MethodSet) -> String {
-    let names = methods.iter().map(|method| <&str>::from(method));
+    let names = methods.iter().map(<&str>::from);
     let names = names.collect::<Vec<_>>().join(", ");
     if names.is_empty() { "nothing".to_owned() } else { names }
 }
