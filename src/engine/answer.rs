@@ -15,10 +15,11 @@ use serde_json::Value;
 use super::columns::literal;
 use super::delivered::{self, DeliveredFiles};
 use super::error::{EngineError, Result};
-use super::files::{self, WriteError};
+use super::files;
 use super::lake::{INTERNAL, Lake};
 use super::session::Session;
 use super::sql;
+use super::writer::WriteError;
 use crate::destinations::FieldKind;
 use crate::finding::Source;
 

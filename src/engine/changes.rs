@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use super::block::{Block, Shape, changes_schema_version};
 use super::columns::column;
 
-use super::files::{WriteError, Writer};
+use super::writer::{WriteError, Writer};
 use crate::record::Change;
 
 /// How many records changed in which way.
@@ -98,7 +98,7 @@ pub async fn write_changes(
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(WriteError::Query)?;
         if let Some(labelled) = labeller.label(&batch, &mut counts).map_err(arrow)? {
-            writer.write(&labelled)?;
+            writer.write(labelled)?;
         }
     }
     let rows = writer.finish()?;
@@ -160,8 +160,10 @@ impl<'a> Labeller<'a> {
     ) -> ArrowResult<Option<RecordBatch>> {
         // Rows about which nothing is to be said have no change.
         let change = column(batch, "change")?;
-        let batch =
-            &filter_record_batch(batch, &datafusion::arrow::compute::is_not_null(&change)?)?;
+        let batch = &match change.logical_null_count() {
+            0 => batch.clone(),
+            _ => filter_record_batch(batch, &datafusion::arrow::compute::is_not_null(&change)?)?,
+        };
         let columns = Columns::of(batch)?;
         let prints = self.fingerprints(batch, &columns)?;
         let mut origins = Vec::with_capacity(batch.num_rows());

@@ -12,15 +12,17 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{cast, filter_record_batch, kernels::zip::zip};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::columns::column;
 use super::difference::EMAIL_BEFORE;
 use super::error::{EngineError, Result};
-use super::files::{self, Writer};
+use super::files;
 use super::layers::Layers;
 use super::session::Session;
 use super::shared;
+use super::writer::Writer;
 use crate::outbox::{Replay, RowState};
 use crate::record::Change;
 
@@ -69,6 +71,8 @@ pub struct Folding<'a> {
     pub run: &'a str,
     pub now: DateTime<Utc>,
     pub replay: &'a Replay,
+    /// Nothing was delivered before: the file is a base, in which nothing is marked as removed.
+    pub first: bool,
 }
 
 /// First pause before a refused row is sent again; doubles with every refusal.
@@ -86,25 +90,19 @@ pub struct Folded {
 }
 
 /// Turns sealed changes and their journal into a delta: a sorted file of state rows (`removed` marks
-/// tombstones). The same input always gives the same file.
+/// tombstones), or into the first base. The same input always gives the same file.
 pub fn fold(
     changes: &Path,
     folding: &Folding<'_>,
     into: &Path,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<Folded> {
-    let read = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Read {
-        path: changes.to_owned(),
-        source,
-    };
+    let read = |source: Failure| EngineError::Read { path: changes.to_owned(), source };
     let mut survey = Survey::of(changes, folding.replay).map_err(read)?;
     let arrived = |row| state_of(folding.replay, row) == RowState::Acknowledged;
     survey.waiting.extend(shared::waiting(changes, arrived).map_err(read)?);
     survey.waiting.sort_unstable();
-    let file = std::fs::File::open(changes).map_err(|error| read(Box::new(error)))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(8192).build())
-        .map_err(|error| read(Box::new(error)))?;
+    let reader = columns_of(changes, is_folded).map_err(read)?;
     let mut writer: Option<Writer> = None;
     let mut first_row = 0;
     for batch in reader {
@@ -122,13 +120,32 @@ pub fn fold(
                     .map_err(|error| error.of("folding", into))?,
             ),
         };
-        open.write(&folded).map_err(|error| error.of("folding", into))?;
+        open.write(folded).map_err(|error| error.of("folding", into))?;
     }
     let rows = match writer {
         Some(writer) => writer.finish().map_err(|error| error.of("folding", into))?,
         None => 0,
     };
     Ok(Folded { rows, sent: survey.sent })
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads some columns of a file of changes.
+fn columns_of(
+    changes: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> std::result::Result<ParquetRecordBatchReader, Failure> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(changes)?)?;
+    let fields = builder.schema().fields().iter().enumerate();
+    let roots = fields.filter(|(_, field)| wanted(field.name())).map(|(index, _)| index);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
+    Ok(builder.with_projection(mask).with_batch_size(8192).build()?)
+}
+
+/// What only messages are made from is not folded.
+fn is_folded(name: &str) -> bool {
+    name != "message_id" && !name.starts_with("send.") && !name.starts_with("profile.")
 }
 
 /// What has to be known of all changes before the first is folded.
@@ -142,19 +159,26 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(
-        changes: &Path,
-        replay: &Replay,
-    ) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let file = std::fs::File::open(changes)?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-        let names = ["subject", "change"];
-        let fields = builder.schema().fields().iter().enumerate();
-        let roots = fields.filter(|(_, field)| names.contains(&field.name().as_str()));
-        let roots: Vec<usize> = roots.map(|(index, _)| index).collect();
-        let mask = parquet::arrow::ProjectionMask::roots(builder.parquet_schema(), roots);
-        let reader = builder.with_projection(mask).build()?;
-        let (mut survey, mut group) = (Self::default(), Group::default());
+    fn of(changes: &Path, replay: &Replay) -> std::result::Result<Self, Failure> {
+        let mut survey = Self::default();
+        let mut retires = false;
+        for batch in columns_of(changes, |name| name == "change")? {
+            for word in batch?.column(0).as_string::<i32>().iter().flatten() {
+                let change = Change::parse(word);
+                survey.sent += u64::from(change.is_some_and(Change::is_sent));
+                retires |= change == Some(Change::Retired);
+            }
+        }
+        if retires {
+            survey.waiting = Self::retirements(changes, replay)?;
+        }
+        Ok(survey)
+    }
+
+    /// Retirements that have to wait.
+    fn retirements(changes: &Path, replay: &Replay) -> std::result::Result<Vec<u64>, Failure> {
+        let reader = columns_of(changes, |name| ["subject", "change"].contains(&name))?;
+        let (mut waiting, mut group) = (Vec::new(), Group::default());
         let mut row = 0;
         for batch in reader {
             let batch = batch?;
@@ -162,17 +186,16 @@ impl Survey {
             let changes = batch.column(1).as_string::<i32>();
             for index in 0..batch.num_rows() {
                 if group.subject != subjects.value(index) {
-                    group.close(&mut survey.waiting, subjects.value(index));
+                    group.close(&mut waiting, subjects.value(index));
                 }
                 if let Some(change) = Change::parse(changes.value(index)) {
-                    survey.sent += u64::from(change.is_sent());
                     group.add(change, row, replay);
                 }
                 row += 1;
             }
         }
-        group.close(&mut survey.waiting, "");
-        Ok(survey)
+        group.close(&mut waiting, "");
+        Ok(waiting)
     }
 }
 
@@ -294,48 +317,65 @@ fn fold_batch(
         let name = field.name();
         let before = (name == "email").then(|| batch.column_by_name(EMAIL_BEFORE)).flatten();
         if let Some(before) = before {
-            arrays.push(zip(&newest, batch.column(index), before)?);
+            arrays.push(either(&newest, batch.column(index), before)?);
         } else if ["record_key", "subject", "email", "trait"].contains(&name.as_str())
             || name.starts_with("id.")
         {
             arrays.push(Arc::clone(batch.column(index)));
         } else if let Some(value) = name.strip_prefix("value.") {
             let before = column(batch, &format!("before.{value}"))?;
-            arrays.push(zip(&newest, batch.column(index), &before)?);
+            arrays.push(either(&newest, batch.column(index), &before)?);
         } else {
             continue;
         }
         fields.push(Arc::clone(field));
     }
-    let standing = Standing::of(batch, first_row, folding, &effects)?;
+    let origins = cast(&column(batch, "origin")?, &DataType::Utf8)?;
+    let standing = Standing::of(batch, origins.as_string::<i32>(), first_row, folding, &effects)?;
     let removed: ArrayRef = Arc::new(is(Effect::Remove));
-    for (name, array) in standing.arrays(folding.run).into_iter().chain([("removed", removed)]) {
+    let removed = (!folding.first).then_some(("removed", removed));
+    for (name, array) in standing.arrays(folding.run).into_iter().chain(removed) {
         fields.push(Arc::new(Field::new(name, array.data_type().clone(), true)));
         arrays.push(array);
     }
     let folded = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
-    let touched: BooleanArray =
-        effects.iter().map(|effect| Some(*effect != Effect::Nothing)).collect();
-    filter_record_batch(&folded, &touched)
+    let counts = |effect: &Effect| match effect {
+        Effect::Nothing => false,
+        Effect::Remove => !folding.first,
+        _ => true,
+    };
+    match effects.iter().all(counts) {
+        true => Ok(folded),
+        false => filter_record_batch(&folded, &effects.iter().map(counts).map(Some).collect()),
+    }
+}
+
+/// The newer value where it counts, else the one before.
+fn either(newest: &BooleanArray, newer: &ArrayRef, before: &ArrayRef) -> ArrowResult<ArrayRef> {
+    match newest.true_count() == newest.len() {
+        true => Ok(Arc::clone(newer)),
+        false => zip(newest, newer, before),
+    }
 }
 
 /// The columns that say how a record stands.
-struct Standing {
+struct Standing<'a> {
     word: Vec<&'static str>,
     present: Vec<Option<bool>>,
-    origin: Vec<Option<String>>,
+    origin: Vec<Option<&'a str>>,
     fingerprint: Vec<Option<i64>>,
-    reason: Vec<Option<String>>,
+    reason: Vec<Option<&'a str>>,
     refusals: Vec<Option<i64>>,
     refused_at: Vec<Option<i64>>,
     retry_at: Vec<Option<i64>>,
 }
 
-impl Standing {
+impl<'a> Standing<'a> {
     fn of(
         batch: &RecordBatch,
+        origins: &'a StringArray,
         first_row: u64,
-        folding: &Folding<'_>,
+        folding: &Folding<'a>,
         effects: &[Effect],
     ) -> ArrowResult<Self> {
         let number = |name: &str| {
@@ -343,8 +383,6 @@ impl Standing {
                 cast(&column(batch, name)?, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
             )
         };
-        let origins = cast(&column(batch, "origin")?, &DataType::Utf8)?;
-        let origins = origins.as_string::<i32>();
         let present = column(batch, "present")?;
         let present = present.as_boolean();
         let (prints, refusals, since) =
@@ -365,14 +403,14 @@ impl Standing {
                 }
                 _ => Some(true),
             });
-            all.origin.push(tried.then(|| origins.value(row).to_owned()));
+            all.origin.push(tried.then(|| origins.value(row)));
             all.fingerprint.push(tried.then(|| prints.value(row)));
             let refused = matches!(effect, Effect::Reject | Effect::Doubt);
             let earlier = if refusals.is_valid(row) { refusals.value(row) } else { 0 };
             let now = folding.now.timestamp_micros();
             let first = if since.is_valid(row) { since.value(row) } else { now };
             all.reason.push(match refused {
-                true => folding.replay.reasons.get(&(first_row + row as u64)).cloned(),
+                true => folding.replay.reasons.get(&(first_row + row as u64)).map(String::as_str),
                 false => None,
             });
             all.refusals.push(refused.then_some(earlier + 1));

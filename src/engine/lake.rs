@@ -19,6 +19,7 @@ use super::session::{Limits, Session};
 use super::shapes;
 use super::sql::{self, Parsed, Reference};
 use super::tables::Tables;
+use super::writer::WriteError;
 use crate::finding::{Finding, Source};
 use crate::plan;
 use crate::project::{Model, ModelKind, Project, Query};
@@ -478,8 +479,8 @@ impl<'a> Lake<'a> {
         let write = async |stream| files::write_stream(&path, stream).await;
         let rows = self.session.execute(&plan, write).await;
         let rows = rows.map_err(|error| match error {
-            files::WriteError::Query(error) => failed(error),
-            files::WriteError::Disk(source) => EngineError::Write { path: path.clone(), source },
+            WriteError::Query(error) => failed(error),
+            WriteError::Disk(source) => EngineError::Write { path: path.clone(), source },
         })?;
         let table = files::table(&self.session, &path, &[]).await?;
         self.session.register(name, table).map_err(failed)?;

@@ -26,6 +26,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod wording;
+mod writer;
 
 pub use answer::{
     DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,

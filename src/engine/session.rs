@@ -17,20 +17,29 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::common::collect;
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::physical_planner::DefaultPhysicalPlanner;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
 
 use super::columns::first_row_counts;
 use super::error::{EngineError, Result};
-use super::files::{self, WriteError};
+use super::files;
 use super::memory::SharedPool;
+use super::writer::WriteError;
 
 /// How many of the largest consumers an out-of-memory message names.
 const NAMED_CONSUMERS: usize = 3;
 
 /// What every sort keeps for itself, so that it can begin to merge.
 const SPILL_RESERVATION: usize = 1 << 20;
+
+/// Memory from which on a query may hold what makes it faster.
+const ROOMY: u64 = 1 << 30;
+
+/// Batches that are made before they are asked for.
+const AHEAD: usize = 2;
 
 /// What a session may use and what time it is.
 #[derive(Debug, Clone)]
@@ -79,7 +88,7 @@ impl Session {
     /// A session for models: parallel, every join allowed.
     pub fn new(limits: Limits) -> Result<Self> {
         let runtime = runtime(&limits).map_err(|source| EngineError::of("the session", source))?;
-        let mut config = config(partitions());
+        let mut config = config(Width::of(&limits));
         config.options_mut().sql_parser.collect_spans = true;
         config.options_mut().catalog.default_catalog = "project".into();
         let context = SessionContext::new_with_config_rt(config, runtime);
@@ -89,7 +98,7 @@ impl Session {
     /// A session for merges of sorted files: one partition, no hash joins, same memory and time.
     #[must_use]
     pub fn ordered(&self) -> Self {
-        let mut config = config(1);
+        let mut config = config(Width::MERGE);
         let optimizer = &mut config.options_mut().optimizer;
         optimizer.prefer_hash_join = false;
         optimizer.repartition_file_scans = false;
@@ -102,7 +111,7 @@ impl Session {
     #[must_use]
     pub fn beside(&self) -> Self {
         let runtime = self.context.runtime_env();
-        let context = SessionContext::new_with_config_rt(config(partitions()), runtime);
+        let context = SessionContext::new_with_config_rt(config(Width::of(&self.limits)), runtime);
         Self { context, limits: self.limits.clone(), order: Order::Free }
     }
 
@@ -217,7 +226,8 @@ impl Session {
         }
         let ordered = joins == Joins::Merge || self.order == Order::Kept;
         let context = state.task_ctx();
-        execute_stream(physical(state, plan, ordered).await?, context)
+        let stream = execute_stream(physical(state, plan, ordered).await?, context)?;
+        Ok(if ordered { ahead(stream) } else { stream })
     }
 
     pub fn register(
@@ -258,14 +268,31 @@ async fn physical(
     DefaultPhysicalPlanner::default().optimize_physical_plan(plan, &state, |_, _| {})
 }
 
+/// Rows made on a task of their own, ahead of whoever uses them: one partition alone would do both in
+/// turn.
+fn ahead(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let mut builder = RecordBatchReceiverStream::builder(rows.schema(), AHEAD);
+    let made = builder.tx();
+    builder.spawn(async move {
+        while let Some(batch) = rows.next().await {
+            if made.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    builder.build()
+}
+
 /// Whether trying again with joins that spill can help.
 fn ran_out_of_memory(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
-fn config(partitions: usize) -> SessionConfig {
+fn config(width: Width) -> SessionConfig {
     let mut config = SessionConfig::new()
-        .with_target_partitions(partitions)
+        .with_target_partitions(width.partitions)
+        .with_batch_size(width.batch)
         .with_information_schema(false)
         .with_collect_statistics(true);
     let options = config.options_mut();
@@ -274,9 +301,26 @@ fn config(partitions: usize) -> SessionConfig {
     config
 }
 
-/// More partitions than cores keeps both cores busy while one waits for the disk.
-fn partitions() -> usize {
-    std::thread::available_parallelism().map_or(4, |cores| cores.get().max(2) * 2)
+/// In how many parts, and how many rows at a time, a query is computed.
+#[derive(Debug, Clone, Copy)]
+struct Width {
+    partitions: usize,
+    batch: usize,
+}
+
+impl Width {
+    const MERGE: Self = Self { partitions: 1, batch: 8192 };
+
+    /// Hash tables that are cut into more parts than there are cores fit into the caches, and long
+    /// batches spread what every part costs: both measured, see docs/performance.md. Each part holds
+    /// memory of its own, so that where there is little, there are few.
+    fn of(limits: &Limits) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+        match limits.memory >= ROOMY {
+            true => Self { partitions: (2 * cores).max(16), batch: 32 * 1024 },
+            false => Self { partitions: 2 * cores, batch: 8192 },
+        }
+    }
 }
 
 fn runtime(limits: &Limits) -> datafusion::error::Result<Arc<RuntimeEnv>> {

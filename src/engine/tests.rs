@@ -133,7 +133,8 @@ impl Shop {
         let reasons = reasons.map(|(row, _)| (row, "no".to_owned())).collect();
         let replay = Replay { rows, reasons, unclear, jobs: Vec::new() };
         let run = format!("run{:04}", self.steps);
-        let folding = Folding { run: &run, now: now(), replay: &replay };
+        let first = self.files.base.is_none() && self.files.deltas.is_empty();
+        let folding = Folding { run: &run, now: now(), replay: &replay, first };
         let fresh = self.folder.path().join(format!("delta{}.parquet", self.steps));
         let changes = &compared.changes;
         let none = BTreeMap::new();
@@ -149,7 +150,10 @@ impl Shop {
         let twice = session.scratch("twice.parquet");
         fold(&changes.path, &folding, &twice, &none).unwrap();
         assert_eq!(fs::read(&fresh).unwrap(), fs::read(&twice).unwrap(), "folding is idempotent");
-        self.files.deltas.push(fresh);
+        match first {
+            true => self.files.base = Some(fresh),
+            false => self.files.deltas.push(fresh),
+        }
         if self.files.deltas.len() == 3 {
             let base = self.folder.path().join(format!("base{}.parquet", self.steps));
             compact(&session, &self.files, &base, &none).await.unwrap();

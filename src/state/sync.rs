@@ -262,10 +262,13 @@ impl SyncState {
         let replayed = self.replay(run)?;
         let changes = self.outbox(run).join("changes.parquet");
         let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
-        let folding = Folding { run: run.as_str(), now, replay: &replayed };
-        let folded = engine::fold(&changes, &folding, &fresh, &self.metadata(run))?;
         let mut manifest = self.manifest.clone().unwrap_or_default();
-        if manifest.is_due_for_compaction(folded.rows) && folded.rows > 0 {
+        let first = manifest.entries().next().is_none();
+        let folding = Folding { run: run.as_str(), now, replay: &replayed, first };
+        let folded = engine::fold(&changes, &folding, &fresh, &self.metadata(run))?;
+        if first && folded.rows > 0 {
+            manifest.base = Some(self.adopt(&fresh, BASE.to_owned(), folded.rows)?);
+        } else if manifest.is_due_for_compaction(folded.rows) && folded.rows > 0 {
             manifest.base = Some(self.write_base(session, run, &fresh).await?);
             manifest.deltas.clear();
             drop(std::fs::remove_file(&fresh));
@@ -309,7 +312,7 @@ impl SyncState {
         for run in self.unfolded()? {
             let replayed = self.replay(&run)?;
             let fresh = session.scratch(&format!("{}.{run}.fold.parquet", self.sync));
-            let folding = Folding { run: run.as_str(), now, replay: &replayed };
+            let folding = Folding { run: run.as_str(), now, replay: &replayed, first: false };
             let changes = self.outbox(&run).join("changes.parquet");
             if engine::fold(&changes, &folding, &fresh, &BTreeMap::new())?.rows > 0 {
                 files.deltas.push(fresh);
