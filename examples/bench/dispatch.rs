@@ -203,7 +203,7 @@ fn work(configured: Configured, path: &Path, folder: &Path, rows: u64) -> Outcom
         shape,
         changes: rows,
         blocks: Box::new(blocks),
-        remember: Box::new(|_| Ok(())),
+        remember: Arc::new(|_| Ok(())),
     };
     Ok(Work {
         name: configured.name,

@@ -104,7 +104,7 @@ impl Core {
     }
 
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.transport, Transport::Live(_))
+        matches!(self.transport, Transport::Live { .. })
     }
 
     /// The answer to a write that was only captured.
@@ -239,7 +239,7 @@ impl Core {
         request: &'r Request,
     ) -> Result<(Cow<'r, Request>, Option<Arc<Token>>), Fault> {
         match &request.authority {
-            None => Ok((Cow::Borrowed(request), None)),
+            None | Some(Authority::Sftp(_)) => Ok((Cow::Borrowed(request), None)),
             Some(Authority::Aws(key)) => {
                 Ok((Cow::Owned(key.sign(request.clone(), self.now())?), None))
             }
@@ -374,7 +374,7 @@ impl Core {
 fn is_expired(request: &Request, response: &Response) -> bool {
     match &request.authority {
         Some(Authority::Token(grant)) => grant.is_expired(response),
-        Some(Authority::Aws(_)) | None => false,
+        Some(Authority::Aws(_) | Authority::Sftp(_)) | None => false,
     }
 }
 

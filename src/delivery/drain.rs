@@ -21,11 +21,11 @@ use super::session::{Session, Terms};
 use super::settle::{Answer, JobEnd};
 use super::shipment::{Retained, Shipment};
 use super::tally::{LaneTally, Tally};
-use super::{Lane, Work};
+use super::{Lane, Remember, Work};
 use crate::destinations::Destination;
 
 /// How long requests in flight may take to finish once the caller wants to stop.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// Batches given up in a row, after which the destination is left alone.
 pub(super) const PATIENCE: u32 = 3;
 /// Jobs whose outcome is waited for at once.
@@ -43,6 +43,8 @@ pub(super) struct Sender {
     pub(super) retained: Retained,
     pub(super) requests: JoinSet<Answer>,
     pub(super) jobs: JoinSet<JobEnd>,
+    /// By lane.
+    pub(super) remember: Vec<Remember>,
     /// Batches given up since the last one that was answered.
     pub(super) failures: u32,
     pub(super) cancelled: bool,
@@ -83,6 +85,7 @@ async fn on_a_worker(draining: impl Future<Output = Drained> + Send + 'static) -
 pub(super) async fn drain_through(session: Session, work: Work, control: Control) -> Drained {
     let started = Instant::now();
     let Work { name, spec, destination, common, secrets: _, lanes } = work;
+    let remember = lanes.iter().map(|lane| Arc::clone(&lane.remember)).collect();
     let (intakes, tallies): (Vec<_>, Vec<_>) = lanes.into_iter().enumerate().map(split).unzip();
     let tally = Tally::new(tallies);
     let limits = Limits::new(spec, &common);
@@ -94,7 +97,7 @@ pub(super) async fn drain_through(session: Session, work: Work, control: Control
         Feeder { session: session.clone(), destination: Arc::clone(&destination), limits, supply };
     let mut feeding = JoinSet::new();
     feeding.spawn(feeder.feed(groups));
-    let mut sender = Sender::new(session, destination, limits, tally);
+    let mut sender = Sender::new(session, destination, limits, tally, remember);
     let reporter = Reporter::new(name, Arc::clone(&control.progress));
     sender.run(supplied, reporter, control).await;
     feeding.shutdown().await;
@@ -137,6 +140,7 @@ impl Sender {
         destination: Arc<dyn Destination>,
         limits: Limits,
         tally: Tally,
+        remember: Vec<Remember>,
     ) -> Self {
         Self {
             session,
@@ -147,6 +151,7 @@ impl Sender {
             retained: Retained::default(),
             requests: JoinSet::new(),
             jobs: JoinSet::new(),
+            remember,
             failures: 0,
             cancelled: false,
         }
@@ -188,7 +193,7 @@ impl Sender {
             }
         }
         if !self.cancelled {
-            self.finish_replacing().await;
+            self.finish(&mut control).await;
         }
         // Whatever is still in flight is dropped: the journal says that it may have arrived.
         self.requests.shutdown().await;

@@ -223,13 +223,13 @@ impl Feeder {
 
 /// Keeps what `open` found before anything is sent there.
 fn remember(lane: &Intake, remote: Remote) -> Result<Remote, Fault> {
-    match (lane.remember)(&remote) {
-        Ok(()) => Ok(remote),
-        Err(error) => {
-            let reason = format!("could not keep what was found at the destination: {error}");
-            Err(Fault::Misconfigured { reason })
-        }
-    }
+    kept(&lane.remember, &remote).map(|()| remote)
+}
+
+pub(super) fn kept(remember: &Remember, remote: &Remote) -> Result<(), Fault> {
+    remember(remote).map_err(|error| Fault::Misconfigured {
+        reason: format!("could not keep what was found at the destination: {error}"),
+    })
 }
 
 /// Journals every row of these batches as attempted, in all lanes at once.

@@ -1,5 +1,5 @@
 //! Getting sealed changes to destinations: map ▸ batch ▸ journal ▸ limit ▸ send ▸ settle. The only
-//! place that names reqwest and governor, the only one that waits.
+//! place that names reqwest, russh and governor, the only one that waits.
 //!
 //! `drain` empties the outboxes of one destination; destinations are drained side by side and never
 //! wait for each other. Memory is bounded by what is in flight, whatever the number of changes.
@@ -7,6 +7,7 @@
 mod auth;
 mod batching;
 mod budget;
+mod conclusion;
 mod core;
 mod drain;
 mod files;
@@ -24,6 +25,7 @@ mod request;
 mod secrecy;
 mod session;
 mod settle;
+mod sftp;
 mod shipment;
 mod signing;
 mod tally;
@@ -51,6 +53,7 @@ pub use session::{
     Captured, Heeding, Reading, Reply, Request, Response, Server, Session, Surroundings, Terms,
     standard,
 };
+pub use sftp::{HostKey, Login, Proof, SftpServer, SshKey};
 pub use signing::AwsKey;
 pub use tally::LaneReport;
 
@@ -58,8 +61,9 @@ pub use tally::LaneReport;
 pub type Blocks =
     Box<dyn Iterator<Item = Result<Block, Box<dyn std::error::Error + Send + Sync>>> + Send>;
 
-/// Keeps what `open` found or created, durably; called before anything is sent there.
-pub type Remember = Box<dyn Fn(&Remote) -> std::io::Result<()> + Send + Sync>;
+/// Keeps what `open` found or created, durably; called before anything is sent there, and again where the
+/// destination concludes a run.
+pub type Remember = Arc<dyn Fn(&Remote) -> std::io::Result<()> + Send + Sync>;
 
 /// Everything there is to do for one configured destination.
 pub struct Work {

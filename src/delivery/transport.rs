@@ -1,4 +1,4 @@
-//! The wire: the only place that makes an HTTP client.
+//! The wire: the only place that makes an HTTP client; what goes over SFTP is handed on to its line.
 //!
 //! What it tells about a request that failed is only what the wire tells: certainly not sent, or
 //! sent and without a complete reply. It follows no redirects, repeats nothing, and reads no more of
@@ -13,16 +13,21 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use super::auth::Authority;
 use super::request::{Request, Response};
 use super::session::{Captured, Reply, Server};
+use super::sftp::Line;
 
 /// The most that is read of one reply.
 const LONGEST_REPLY: usize = 8 << 20;
-const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) enum Transport {
-    Live(reqwest::Client),
+    Live {
+        client: reqwest::Client,
+        line: Box<Line>,
+    },
     /// Nothing is sent; requests are only captured.
     Rehearsal,
     /// Replies in their order, then whatever the server answers; for tests of destinations.
@@ -66,12 +71,15 @@ impl Transport {
             .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::Unsendable(causes(&error)))?;
-        Ok(Self::Live(client))
+        Ok(Self::Live { client, line: Box::new(Line::new(timeout)) })
     }
 
     pub(super) async fn exchange(&self, request: &Request) -> Result<Response, Failure> {
         match self {
-            Self::Live(client) => exchange(client, request).await,
+            Self::Live { client, line } => match &request.authority {
+                Some(Authority::Sftp(errand)) => line.exchange(errand, request).await,
+                _ => exchange(client, request).await,
+            },
             Self::Rehearsal => Err(Failure::Rehearsed),
             Self::Scripted { replies, then, latency } => {
                 tokio::time::sleep_until(Instant::now() + *latency).await;

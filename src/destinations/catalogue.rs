@@ -33,8 +33,8 @@ pub struct Entry {
     pub spec: &'static Spec,
     /// Its own options.
     pub options: &'static [OptionDoc],
-    /// The options it takes beside: [`HTTP_OPTIONS`](super::HTTP_OPTIONS) or
-    /// [`LOCAL_OPTIONS`](super::LOCAL_OPTIONS).
+    /// The options it takes beside: [`HTTP_OPTIONS`](super::HTTP_OPTIONS),
+    /// [`CONNECTION_OPTIONS`](super::CONNECTION_OPTIONS) or [`LOCAL_OPTIONS`](super::LOCAL_OPTIONS).
     pub common: &'static [OptionDoc],
     /// Reads its own options.
     pub configure: fn(&Reader<'_>, &Common) -> Result<Built, Vec<Finding>>,

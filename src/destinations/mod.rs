@@ -22,6 +22,7 @@ mod braze_api;
 #[macro_use]
 mod catalogue;
 mod customerio_api;
+mod drop;
 mod facebook_api;
 mod fault;
 mod gathered;
@@ -68,7 +69,9 @@ pub(crate) use batch::encode;
 pub use batch::{Batch, Notice, Outcome, Receipt};
 pub use catalogue::{Built, Configured, Entry, configure, entry, names};
 pub use fault::Fault;
-pub use options::{Common, HTTP_OPTIONS, LOCAL_OPTIONS, OptionDoc, Retry, Secret};
+pub use options::{
+    CONNECTION_OPTIONS, Common, HTTP_OPTIONS, LOCAL_OPTIONS, OptionDoc, Retry, Secret,
+};
 pub use reader::Reader;
 pub use spec::{
     BatchLimits, Grain, Idempotency, MatchField, Maturity, Mode, Normalise, Quota, Receipts, Spec,
@@ -120,6 +123,7 @@ catalogue! {
     segment,
     sendgrid,
     sendgrid_lists,
+    sftp_csv,
     snap_audiences,
     tiktok_audiences,
     webhook,
@@ -185,6 +189,14 @@ pub trait Destination: fmt::Debug + Send + Sync {
     async fn finish_replacing(&self, session: &Session, remote: &Remote) -> Result<(), Fault> {
         let _ = (session, remote);
         Err(Fault::Protocol { reason: "this destination cannot replace a list".into() })
+    }
+
+    /// The last batch of one sync's run has been answered, whatever became of it: says so there, where
+    /// somebody waits to hear it. What it returns is kept in place of what `open` returned. Not asked
+    /// where the sync was halted, or the run stopped.
+    async fn conclude(&self, session: &Session, remote: &Remote) -> Result<Option<Remote>, Fault> {
+        let _ = (session, remote);
+        Ok(None)
     }
 
     /// Asks after a job that `deliver` handed back, possibly in an earlier process. `rows` is the

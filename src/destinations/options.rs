@@ -56,28 +56,38 @@ pub struct OptionDoc {
 /// What every HTTP destination takes.
 pub const HTTP_OPTIONS: &[OptionDoc] = &[
     OptionDoc::optional("base_url", "replaces the vendor's address, for proxies and tests"),
-    OptionDoc::optional("rate_limit", "requests per second; default: the published limit"),
-    OptionDoc::optional(
-        "daily_limit",
-        "requests in any 24 hours, counted across runs; default: the published limit, if there is one",
-    ),
+    RATE_LIMIT,
+    DAILY_LIMIT,
     OptionDoc::optional("concurrency", "requests in flight at most"),
     BATCH_SIZE,
-    OptionDoc::optional("timeout", "longest wait for one reply; default \"30s\""),
+    TIMEOUT,
     EVERY,
     OptionDoc::optional(
         "coalesce",
         "whether changes of several syncs to one record travel as one message; default true",
     ),
-    OptionDoc::optional(
-        "retry",
-        "how long a request is tried again; default { attempts = 5, for = \"10m\" }",
-    ),
+    RETRY,
 ];
+
+/// What destinations take that are spoken to over a connection of their own.
+pub const CONNECTION_OPTIONS: &[OptionDoc] =
+    &[RATE_LIMIT, DAILY_LIMIT, BATCH_SIZE, TIMEOUT, EVERY, RETRY];
 
 /// What destinations take that are not spoken to over HTTP.
 pub const LOCAL_OPTIONS: &[OptionDoc] = &[BATCH_SIZE, EVERY];
 
+const RATE_LIMIT: OptionDoc =
+    OptionDoc::optional("rate_limit", "requests per second; default: the published limit");
+const DAILY_LIMIT: OptionDoc = OptionDoc::optional(
+    "daily_limit",
+    "requests in any 24 hours, counted across runs; default: the published limit, if there is one",
+);
+const TIMEOUT: OptionDoc =
+    OptionDoc::optional("timeout", "longest wait for one reply; default \"30s\"");
+const RETRY: OptionDoc = OptionDoc::optional(
+    "retry",
+    "how long a request is tried again; default { attempts = 5, for = \"10m\" }",
+);
 const BATCH_SIZE: OptionDoc = OptionDoc::optional("batch_size", "messages per request at most");
 const EVERY: OptionDoc =
     OptionDoc::optional("every", "least time between two syncs, such as \"6h\"");

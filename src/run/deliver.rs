@@ -304,7 +304,7 @@ fn lane(
         changes: passage.record.pending,
         blocks: Box::new(blocks),
         journal,
-        remember: Box::new(move |remote: &Remote| {
+        remember: Arc::new(move |remote: &Remote| {
             state.remember(remote, list.as_deref()).map_err(std::io::Error::other)
         }),
     })

@@ -34,6 +34,7 @@ mod remote;
 mod replies;
 mod report;
 mod sample;
+mod sftp;
 mod sink;
 mod snapshots;
 mod twins;

@@ -2,6 +2,7 @@
 
 mod authority;
 mod coalescing;
+mod conclusions;
 mod drains;
 mod jobs;
 mod wire;
@@ -73,6 +74,9 @@ type Script = Box<dyn Fn(&Batch) -> Result<Delivery, Fault> + Send + Sync>;
 pub struct Fake {
     pub script: Script,
     pub open: Box<dyn Fn(&Target) -> Result<Remote, Fault> + Send + Sync>,
+    pub conclude: Box<dyn Fn(&Remote) -> Result<Option<Remote>, Fault> + Send + Sync>,
+    /// How long the end of a run takes to tell.
+    pub concluding: Duration,
     pub settle: Box<dyn Fn(&Job, usize) -> Result<Settlement, Fault> + Send + Sync>,
     /// Record keys of every batch, in the order of their arrival.
     pub batches: Mutex<Vec<Vec<String>>>,
@@ -86,6 +90,8 @@ impl Fake {
         Self {
             script: Box::new(script),
             open: Box::new(|target| Ok(target.remote.clone().unwrap_or_default())),
+            conclude: Box::new(|_| Ok(None)),
+            concluding: Duration::ZERO,
             settle: Box::new(|_, _| Err(Fault::Protocol { reason: "no jobs".into() })),
             batches: Mutex::default(),
             requests: 0,
@@ -133,6 +139,14 @@ impl Destination for Fake {
             session.send(Request::post(url)).await?;
         }
         (self.script)(batch)
+    }
+
+    async fn conclude(&self, session: &Session, remote: &Remote) -> Result<Option<Remote>, Fault> {
+        tokio::time::sleep(self.concluding).await;
+        if session.core.is_stopped() {
+            return Err(Fault::Transient { reason: "stopped".into() });
+        }
+        (self.conclude)(remote)
     }
 
     async fn settle(&self, _: &Session, job: &Job, rows: usize) -> Result<Settlement, Fault> {
@@ -186,10 +200,15 @@ impl Outboxes {
         self.folder.path().join(lane.to_string())
     }
 
+    /// Where a lane keeps what was found at the destination.
+    pub fn remembered(&self, lane: usize) -> PathBuf {
+        self.folder.path().join(format!("{lane}.remote"))
+    }
+
     fn lane(&self, index: usize) -> Lane {
         let (shape, rows) = &self.lanes[index];
         let folder = self.journal(index);
-        let remembered = self.folder.path().join(format!("{index}.remote"));
+        let remembered = self.remembered(index);
         let count = rows.len() as u64;
         Lane {
             replacing: None,
@@ -198,7 +217,9 @@ impl Outboxes {
             changes: rows.iter().filter(|row| row.change.is_sent()).count() as u64,
             blocks: self.blocks(index),
             journal: Journal::create(&folder, &shape.sync, "run", count).unwrap(),
-            remember: Box::new(move |remote| std::fs::write(&remembered, remote.0.to_string())),
+            remember: Arc::new(move |remote: &Remote| {
+                std::fs::write(&remembered, remote.0.to_string())
+            }),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use url::Url;
 
+use super::super::drop::climbs;
 use super::super::{Common, Reader};
 use crate::finding::Finding;
 
@@ -55,13 +56,19 @@ impl Bucket {
     pub(super) fn object(&self, parts: &[&str]) -> Url {
         let mut url = self.url.clone();
         let mut path = url.path().trim_end_matches('/').to_owned();
-        let parts = [&self.prefix[..]].into_iter().chain(parts.iter().copied());
-        for part in parts.flat_map(|part| part.split('/')).filter(|part| !part.is_empty()) {
+        for part in self.key(parts).split('/') {
             path.push('/');
             path.extend(part.bytes().flat_map(encoded));
         }
         url.set_path(&path);
         url
+    }
+
+    /// What the object is called in its bucket.
+    pub(super) fn key(&self, parts: &[&str]) -> String {
+        let parts = [&self.prefix[..]].into_iter().chain(parts.iter().copied());
+        let parts = parts.flat_map(|part| part.split('/')).filter(|part| !part.is_empty());
+        parts.collect::<Vec<_>>().join("/")
     }
 
     /// What says in which region the bucket is.
@@ -70,16 +77,6 @@ impl Bucket {
         url.set_query(Some("location"));
         url
     }
-}
-
-/// Why a list cannot be a folder.
-pub(super) fn objection(folder: &str) -> Option<String> {
-    let is_nothing = folder.split('/').all(str::is_empty);
-    (is_nothing || climbs(folder)).then(|| format!("the list `{folder}` makes no folder"))
-}
-
-fn climbs(path: &str) -> bool {
-    path.split('/').any(|part| matches!(part, "." | ".."))
 }
 
 fn is_name(bucket: &str) -> bool {

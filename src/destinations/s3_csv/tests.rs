@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use crate::delivery::{Captured, Reply, Session};
 use crate::destinations::fixture::{Conversation, IVO, MARA, ZOE, batch, configured, target, told};
-use crate::destinations::{Batch, Configured, Fault, Field, FieldKind, Outcome, Remote, Target};
+use crate::destinations::{Batch, Configured, Fault, Outcome, Target};
 use crate::record::{Call, Change};
 
 /// Stores every object.
@@ -167,32 +167,6 @@ async fn a_repeated_batch_takes_the_place_of_the_first_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_is_replaced_is_written_as_a_whole() {
-    let made = made("");
-    let session = Session::served(&made.terms(), Vec::new(), made.server());
-    let list = &made.destination;
-    let remote = list.open(&session, &Target { call: Call::List, ..target() }).await.unwrap();
-    let remote =
-        list.begin_replacing(&session, &remote, chrono::DateTime::UNIX_EPOCH).await.unwrap();
-    let everybody = batch([MARA, IVO].map(|user| made.audience(Call::List, user, Change::Entered)));
-    list.deliver(&session, &remote, &everybody).await.unwrap();
-    list.finish_replacing(&session, &remote).await.unwrap();
-    let said = Conversation {
-        result: Ok(Vec::new()),
-        notices: Vec::new(),
-        remote,
-        captured: session.captured(),
-    };
-    assert_snapshot!(said.wire(), @r#"
-    PUT https://acme.s3.eu-west-1.amazonaws.com/vip/full/run17-0000000000.csv "audience_key","audience_action","user_id","email","timestamp"
-    "vip","true","u_8841","mara.lind@example.org","2026-11-20T09:00:00Z"
-    "vip","true","u_8842","ivo@example.org","2026-11-20T09:00:00Z"
-
-    PUT https://acme.s3.eu-west-1.amazonaws.com/vip/full/run17.complete.json {"audience_key":"vip","run_id":"run17","mode":"full"}
-    "#);
-}
-
-#[tokio::test(start_paused = true)]
 async fn replies_are_understood() {
     let answer = async |reply: Reply| match answered(vec![reply; 9]).await.result {
         Ok(_) => "stored",
@@ -265,28 +239,4 @@ fn options_that_make_no_sense_are_refused() {
     D03 option `bucket` of destination `d` is not the name of a bucket: 3 to 63 small letters, digits, `.` and `-` ("Acme_1") `muster destinations s3_csv` shows every option and an example
     D03 option `region` of destination `d` is not the name of a region, such as "eu-west-1" ("eu.west") `muster destinations s3_csv` shows every option and an example
     "#);
-}
-
-#[test]
-fn lists_and_columns_that_cannot_be() {
-    let made = made("");
-    let told = |list: &str, column: &str| {
-        let fields = vec![Field { name: column.into(), kind: FieldKind::Text }];
-        let target = Target { list: Some(list.into()), fields, call: Call::List, ..target() };
-        made.destination.objections(&target).join("; ")
-    };
-    assert_eq!(told("vip", "tier"), "");
-    assert_eq!(
-        told("../vip", "email"),
-        "the list `../vip` makes no folder; the column `email` is one of the file's own"
-    );
-    assert_eq!(told("/", "tier"), "the list `/` makes no folder");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_kept_must_be_readable() {
-    let made = made("");
-    let session = Session::served(&made.terms(), Vec::new(), made.server());
-    let fault = made.destination.deliver(&session, &Remote::default(), &mixed(&made)).await;
-    assert!(matches!(fault, Err(Fault::Protocol { .. })));
 }

@@ -18,7 +18,7 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub(super) enum Delimiter {
+pub(in super::super) enum Delimiter {
     #[default]
     #[serde(rename = ",")]
     Comma,
