@@ -138,7 +138,7 @@ async fn a_blank_country_is_none() {
         let told = bench.planned().await;
         assert!(!told.contains("no country code"), "{country}: {told}");
     }
-    profiles("'Austria'");
+    profiles("'Atlantis'");
     assert!(bench.planned().await.contains("no country code"));
 }
 
