@@ -167,7 +167,7 @@ impl Intercom {
         if ids.len() > 50 || tag == 0 {
             self.violations.insert(format!("{} contacts get the tag {tag}", ids.len()));
         }
-        if let Some(id) = ids.first().filter(|_| luck.random.random_bool(luck.faults.row / 2.0)) {
+        if let Some(id) = ids.first().filter(|_| luck.random.random_bool(luck.faults.row)) {
             self.merge(id);
         }
         let known = self.contacts.iter().filter(|contact| ids.contains(&contact.id)).count();
@@ -199,7 +199,7 @@ impl Intercom {
     }
 
     fn change(&mut self, contact: &str, tag: &str, adding: bool, luck: &mut Luck<'_>) -> Told {
-        if luck.random.random_bool(luck.faults.row / 2.0) {
+        if luck.random.random_bool(luck.faults.row) {
             self.merge(contact);
         }
         let Some(tag) = self.tag(tag) else {
