@@ -1,6 +1,7 @@
 //! A list of contacts who must be there first, and ignores the others without a word: Mailchimp's
 //! static segments.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -139,14 +140,17 @@ impl Mailchimp {
                 self.violations.insert("somebody was subscribed".into());
             }
             let refused = |error: &str, code: &str| json!({"email_address": email, "error": error, "error_code": code});
-            if self.contacts.contains_key(&email) {
-                let error = "is already a list member";
-                errors.push(refused(error, "ERROR_CONTACT_EXISTS"));
-            } else if luck.fails() {
-                errors.push(refused("looks fake or invalid", "ERROR_GENERIC"));
-            } else {
-                new.push(json!({"email_address": email, "status": "transactional"}));
-                self.contacts.insert(email, "transactional");
+            match self.contacts.entry(email.clone()) {
+                Entry::Occupied(_) => {
+                    errors.push(refused("is already a list member", "ERROR_CONTACT_EXISTS"));
+                }
+                Entry::Vacant(_) if luck.fails() => {
+                    errors.push(refused("looks fake or invalid", "ERROR_GENERIC"));
+                }
+                Entry::Vacant(contact) => {
+                    new.push(json!({"email_address": email, "status": "transactional"}));
+                    contact.insert("transactional");
+                }
             }
         }
         let counts = (new.len(), errors.len());
