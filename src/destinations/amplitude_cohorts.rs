@@ -1,7 +1,8 @@
 //! Amplitude's cohorts: users are added to one and taken off it, by their user ids.
 //!
 //! A cohort holds only users whom Amplitude has seen: it says which ids it skipped. It cannot be
-//! created empty either, so that a new one needs a user to begin with, who is taken off at once.
+//! created empty either, so that a new one needs a user to begin with, who is taken off at once, or by
+//! the next run where the first was interrupted.
 
 mod replies;
 #[cfg(test)]
@@ -59,7 +60,7 @@ first_user_id = "u_1001"
 "#,
     notes: &[
         "A cohort is found by the id or name in the sync's `list`, else by the model's name; only cohorts that are published are shown by Amplitude.",
-        "A cohort that is missing is created, published, where `app_id`, `owner` and `first_user_id` are set: Amplitude makes no empty ones, so the first user is put in and taken out again at once (where that is interrupted, take them out by hand).",
+        "A cohort that is missing is created, published, where `app_id`, `owner` and `first_user_id` are set: Amplitude makes no empty ones, so the first user is put in and taken out again at once, or by the next run where that was interrupted.",
         "`--replace` puts everybody into the cohort and then replaces its contents in one request; it needs the options that a new cohort needs, and Amplitude takes at most 100,000 users in a request: of a larger cohort the next run takes off one by one who is too many.",
         "Somebody whom Amplitude has never seen cannot be in a cohort and is rejected; send the `amplitude` destination something about them first.",
         "Who leaves and is not known, or not in the cohort, counts as taken off.",
@@ -185,14 +186,16 @@ impl Destination for Cohorts {
         let shown = self.cohorts(session).await?;
         let named = || shown.iter().map(|cohort| (cohort.id.as_str(), cohort.name.as_str()));
         let mut by_id = named().filter(|(id, _)| target.list.is_some() && *id == name);
-        let found = match by_id.next() {
-            Some((id, _)) => Some(List { id: id.to_owned() }),
-            None => membership::named(named(), name)?,
-        };
-        match found {
-            Some(list) => Ok(list.into_remote()),
-            None => self.found(session, name).await.map(List::into_remote),
+        if let Some((id, _)) = by_id.next() {
+            return Ok(List { id: id.to_owned() }.into_remote());
         }
+        let list = match membership::named(named(), name)? {
+            Some(list) => list,
+            None => self.create(session, name).await?,
+        };
+        // Nobody is sent to the cohort yet, so that nobody of ours is taken off.
+        self.take_off_first(session, &list).await?;
+        Ok(list.into_remote())
     }
 
     async fn deliver(
@@ -291,7 +294,7 @@ impl Cohorts {
     }
 
     /// Creates a cohort, which takes somebody to begin with.
-    async fn found(&self, session: &Session, name: &str) -> Result<List, Fault> {
+    async fn create(&self, session: &Session, name: &str) -> Result<List, Fault> {
         let Some(founding) = &self.founding else {
             return Err(Fault::Misconfigured {
                 reason: format!(
@@ -312,10 +315,15 @@ impl Cohorts {
             }
             Err(other) => return Err(other),
         };
-        let list = List { id: created.cohort_id };
-        let first = Membership::new(Operation::Remove, vec![first_user_id]);
-        self.change(session, &list, &[first]).await?;
-        Ok(list)
+        Ok(List { id: created.cohort_id })
+    }
+
+    /// Takes whom a new cohort begins with off it: this one may be what came of an attempt that was
+    /// interrupted.
+    async fn take_off_first(&self, session: &Session, list: &List) -> Result<(), Fault> {
+        let Some(Founding { first_user_id, .. }) = &self.founding else { return Ok(()) };
+        let first = Membership::new(Operation::Remove, vec![first_user_id.as_str()]);
+        self.change(session, list, &[first]).await.map(drop)
     }
 
     /// Nobody is put in somebody's place, who is taken out again.

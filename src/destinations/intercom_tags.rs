@@ -2,7 +2,8 @@
 //!
 //! Contacts are looked for by our own id, or by email, many at a time. Many are tagged by one request,
 //! which says nothing of single contacts: where it is refused because one of them is not there, each is
-//! tagged by a request of its own. Untagging takes one request per contact.
+//! tagged by a request of its own. Untagging takes one request per contact. A contact that was merged
+//! with another meanwhile is known by the id of that one: it is looked for again.
 //!
 //! What it never does: it creates no contact, and touches no subscription to emails.
 
@@ -178,8 +179,13 @@ impl Tagging<'_> {
         let request = self.api.delete(&path).reading(about_one);
         match self.session.send(request).await {
             Ok(response) if is_success(&response) => self.verify(&response),
-            // Neither contact nor tag are there any more.
-            Ok(response) if matches!(response.status, 404 | 410) => Ok(()),
+            Ok(response) if is_gone(&response) => {
+                // Where the contact is still there it lacks the tag, which is all that was wanted.
+                if self.api.contact(self.session, contact).await?.is_none() {
+                    self.look_again(position, &response);
+                }
+                Ok(())
+            }
             Ok(response) => {
                 self.reject(position, response.reason());
                 Ok(())
@@ -228,6 +234,10 @@ impl Tagging<'_> {
         let request = self.api.write(Method::POST, &path, &body)?.reading(about_one);
         match self.session.send(request).await {
             Ok(response) if is_success(&response) => self.verify(&response),
+            Ok(response) if is_gone(&response) => {
+                self.look_again(position, &response);
+                Ok(())
+            }
             Ok(response) => {
                 self.reject(position, response.reason());
                 Ok(())
@@ -250,10 +260,20 @@ impl Tagging<'_> {
         Err(Fault::Misconfigured { reason })
     }
 
+    /// The contact was deleted or merged since it was found: the next search finds who it is now.
+    fn look_again(&mut self, position: usize, response: &Response) {
+        let reason = format!("the contact is not there any more: {}", response.reason());
+        let _ = self.receipt.set(position, Outcome::Retry { after: None, reason });
+    }
+
     fn reject(&mut self, position: usize, reason: String) {
         // Positions are those of the batch.
         let _ = self.receipt.set(position, Outcome::Rejected { reason });
     }
+}
+
+fn is_gone(response: &Response) -> bool {
+    matches!(response.status, 404 | 410)
 }
 
 /// Contacts that are tagged by one request.

@@ -3,7 +3,8 @@
 //!
 //! A list cannot be created empty. Where there is none, the first members to enter make it: it is
 //! looked for once more, created with them, and remembered; the next run finds it by its name. An
-//! audience of it is made right afterwards, since a list alone cannot be advertised to.
+//! audience of it is made right afterwards, since a list alone cannot be advertised to; where that was
+//! interrupted, whoever finds the list makes up for it.
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::lock::Mutex;
 use http::Method;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -164,8 +166,18 @@ struct CustomerList {
 }
 
 #[derive(Debug, Deserialize)]
-struct Page {
-    items: Vec<CustomerList>,
+struct Audience {
+    rule: Option<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Rule {
+    customer_list_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Page<T> {
+    items: Vec<T>,
     bookmark: Option<String>,
 }
 
@@ -178,7 +190,8 @@ struct Missing {
 #[async_trait]
 impl Destination for CustomerLists {
     async fn check(&self, session: &Session) -> Result<(), Fault> {
-        session.send(self.page(None)).await?.json::<Page>().map(|_| ())
+        let request = self.page("customer_lists", None);
+        session.send(request).await?.json::<Page<CustomerList>>().map(|_| ())
     }
 
     async fn open(&self, session: &Session, target: &Target) -> Result<Remote, Fault> {
@@ -196,10 +209,19 @@ impl Destination for CustomerLists {
             };
             return Ok(List { id: list.id }.into_remote());
         }
-        match self.find(session, name).await? {
-            Some(list) => Ok(list.into_remote()),
-            None => Ok(Remote(json!(Missing { name: name.to_owned() }))),
+        let Some(list) = self.find(session, name).await? else {
+            return Ok(Remote(json!(Missing { name: name.to_owned() })));
+        };
+        // It was not there before: this sync made it, perhaps without its audience.
+        if target.remote.is_some() {
+            match self.complete(session, name, &list).await {
+                Err(fault @ (Fault::Rejected { .. } | Fault::Misconfigured { .. })) => {
+                    tracing::warn!(%fault, "No audience of the list could be made");
+                }
+                other => other?,
+            }
         }
+        Ok(list.into_remote())
     }
 
     async fn deliver(
@@ -220,7 +242,7 @@ impl Destination for CustomerLists {
         let mut made = self.made.lock().await;
         let known = match made.get(&name) {
             Some(id) => Some(List { id: id.clone() }),
-            None => self.find(session, &name).await?,
+            None => self.found(session, &name, &mut receipt).await?,
         };
         let list = match known {
             Some(list) => {
@@ -250,8 +272,8 @@ impl CustomerLists {
         self.bearer.authorise(Request::new(method, url))
     }
 
-    fn page(&self, bookmark: Option<&str>) -> Request {
-        let mut request = self.request(Method::GET, &["customer_lists"]);
+    fn page(&self, what: &str, bookmark: Option<&str>) -> Request {
+        let mut request = self.request(Method::GET, &[what]);
         let bookmark = bookmark.map(|bookmark| ("bookmark", bookmark));
         request
             .url
@@ -260,19 +282,67 @@ impl CustomerLists {
         request
     }
 
-    async fn find(&self, session: &Session, name: &str) -> Result<Option<List>, Fault> {
-        let mut lists: Vec<CustomerList> = Vec::new();
+    async fn all<T: DeserializeOwned>(
+        &self,
+        session: &Session,
+        what: &str,
+    ) -> Result<Vec<T>, Fault> {
+        let mut all = Vec::new();
         let mut bookmark: Option<String> = None;
         loop {
-            let page: Page = session.send(self.page(bookmark.as_deref())).await?.json()?;
-            lists.extend(page.items);
+            let request = self.page(what, bookmark.as_deref());
+            let page: Page<T> = session.send(request).await?.json()?;
+            all.extend(page.items);
             let next = page.bookmark.filter(|next| !next.is_empty());
             if next.is_none() || next == bookmark {
-                break;
+                return Ok(all);
             }
             bookmark = next;
         }
+    }
+
+    async fn find(&self, session: &Session, name: &str) -> Result<Option<List>, Fault> {
+        let lists: Vec<CustomerList> = self.all(session, "customer_lists").await?;
         membership::named(lists.iter().map(|list| (&*list.id, &*list.name)), name)
+    }
+
+    /// A list that was not there when it was opened: an attempt whose reply was lost made it.
+    async fn found(
+        &self,
+        session: &Session,
+        name: &str,
+        receipt: &mut Receipt,
+    ) -> Result<Option<List>, Fault> {
+        let found = self.find(session, name).await?;
+        if let Some(list) = &found {
+            note(receipt, self.complete(session, name, list).await);
+        }
+        Ok(found)
+    }
+
+    /// Makes an audience of a list that has none.
+    async fn complete(&self, session: &Session, name: &str, list: &List) -> Result<(), Fault> {
+        if !self.create_audience {
+            return Ok(());
+        }
+        let audiences: Vec<Audience> = self.all(session, "audiences").await?;
+        let mut lists =
+            audiences.into_iter().filter_map(|audience| audience.rule?.customer_list_id);
+        match lists.any(|id| id == list.id) {
+            true => Ok(()),
+            false => self.advertise(session, name, list).await,
+        }
+    }
+
+    async fn advertise(&self, session: &Session, name: &str, list: &List) -> Result<(), Fault> {
+        let body = json!({
+            "name": name,
+            "audience_type": "CUSTOMER_LIST",
+            "rule": {"customer_list_id": list.id},
+        });
+        let request = self.request(Method::POST, &["audiences"]);
+        let request = request.repeatable(false).json_body(body.to_string().into());
+        session.send(request).await.map(drop)
     }
 
     /// Creates a list with its first members, and an audience of it.
@@ -286,21 +356,12 @@ impl CustomerLists {
         let body = json!({"name": name, "list_type": self.list_type, "records": records});
         let request = self.request(Method::POST, &["customer_lists"]);
         let request = request.repeatable(false).json_body(body.to_string().into());
-        let list: CustomerList = session.send(request).await?.json()?;
+        let CustomerList { id, .. } = session.send(request).await?.json()?;
+        let list = List { id };
         if self.create_audience {
-            let body = json!({
-                "name": name,
-                "audience_type": "CUSTOMER_LIST",
-                "rule": {"customer_list_id": list.id},
-            });
-            let request = self.request(Method::POST, &["audiences"]);
-            let request = request.repeatable(false).json_body(body.to_string().into());
-            if let Err(fault) = session.send(request).await {
-                let reason = format!("the list was created, but no audience of it: {fault}");
-                receipt.notice(1, reason);
-            }
+            note(receipt, self.advertise(session, name, &list).await);
         }
-        Ok(List { id: list.id })
+        Ok(list)
     }
 
     /// Somebody whose email changed leaves by the old one before entering by the new one.
@@ -341,6 +402,13 @@ impl CustomerLists {
             receipt.notice(count, format!("Pinterest says of these records: {said}"));
         }
         Ok(())
+    }
+}
+
+/// Members do not wait for an audience.
+fn note(receipt: &mut Receipt, advertised: Result<(), Fault>) {
+    if let Err(fault) = advertised {
+        receipt.notice(1, format!("the list was created, but no audience of it: {fault}"));
     }
 }
 

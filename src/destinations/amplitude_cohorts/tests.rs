@@ -222,6 +222,18 @@ async fn a_cohort_is_found_or_created_once_without_its_first_user() {
 }
 
 #[tokio::test]
+async fn the_first_user_of_an_interrupted_creation_is_taken_off_by_the_next_run() {
+    let (remote, calls) = opened(FOUNDING, None, Vec::new()).await;
+    assert_eq!(remote, Ok(json!({"id": "1a2bc3d"})));
+    assert_snapshot!(calls.join("\n"), @r#"
+    GET /api/3/cohorts 
+    POST /api/3/cohorts/membership {"cohort_id":"1a2bc3d","memberships":[{"id_type":"BY_NAME","ids":["u_1001"],"operation":"REMOVE"}],"skip_invalid_ids":true}
+    "#);
+    let by_id = vec![cohorts(&[("1a2bc3d", "other")])];
+    assert_eq!(opened(FOUNDING, Some("1a2bc3d"), by_id).await.1.len(), 1);
+}
+
+#[tokio::test]
 async fn a_cohort_that_cannot_be_meant_is_told() {
     let reason = |opened: (Result<Json, Fault>, Vec<String>)| match opened.0 {
         Err(Fault::Misconfigured { reason }) => reason,

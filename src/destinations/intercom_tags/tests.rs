@@ -136,11 +136,27 @@ async fn a_contact_that_went_away_is_found_out_one_by_one() {
     POST /contacts/c_u_8842/tags {"id":"123"}
     "#);
     let outcomes = said.outcomes();
-    assert!(matches!(outcomes[..], [Outcome::Rejected { .. }, Outcome::Delivered]));
+    assert!(matches!(outcomes[..], [Outcome::Retry { .. }, Outcome::Delivered]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_to_untag_is_success_and_a_refusal_concerns_one() {
+async fn a_contact_that_was_merged_before_it_was_untagged_is_looked_for_again() {
+    let made = with("");
+    let known =
+        ["u_8841", "zoë", "u_8842"].map(|id| json!({"id": format!("c_{id}"), "external_id": id}));
+    for gone in [(404, "not_found"), (410, "contact_merged")] {
+        let gone = || error(gone.0, gone.1);
+        let replies = vec![server_reply("/tags"), found(known.iter().cloned()), gone(), gone()];
+        let outcomes = made.converse(&mixed(&made), replies).await.outcomes();
+        assert!(
+            matches!(outcomes[..], [Outcome::Delivered, Outcome::Retry { .. }, Outcome::Delivered]),
+            "{outcomes:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_is_off_already_is_success_and_a_refusal_concerns_one() {
     for gone in [error(404, "not_found"), error(410, "contact_merged")] {
         assert_eq!(answered(2, gone).await.outcomes(), vec![Outcome::Delivered; 3]);
     }

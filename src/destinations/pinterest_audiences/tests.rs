@@ -102,17 +102,43 @@ async fn the_first_who_enter_make_the_list_and_the_others_find_it() {
     "#);
 }
 
-#[tokio::test]
-async fn a_list_that_was_made_by_an_earlier_run_is_found_by_its_name() {
+/// What is sent to open a list that an earlier run made, where these audiences are there.
+async fn reopened(audiences: &[Json]) -> String {
     let made = plain();
-    let session =
-        Session::scripted(&made.terms(), vec![lists(&[json!({"id": "644", "name": "VIP"})])]);
+    let found = lists(&[json!({"id": "644", "name": "VIP"})]);
+    let replies = vec![found, lists(audiences), Reply::json(&json!({"id": "99"}))];
+    let session = Session::scripted(&made.terms(), replies);
     let remote =
         made.destination.open(&session, &target_with(json!({"name": "VIP"}))).await.unwrap();
     assert_eq!(remote.0, json!({"id": "644"}));
+    let lines = session.captured().into_iter().map(|request| {
+        let path = request.url.split_once("/ad_accounts/549/").unwrap().1.to_owned();
+        format!("{} {path} {}", request.method, String::from_utf8_lossy(&request.body))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_list_that_was_made_by_an_earlier_run_is_found_by_its_name() {
+    let audience = json!({"id": "99", "rule": {"customer_list_id": "644"}});
+    assert_snapshot!(reopened(&[audience]).await, @r#"
+    GET customer_lists?page_size=250 
+    GET audiences?page_size=250 
+    "#);
+    let made = plain();
     let session = Session::scripted(&made.terms(), Vec::new());
     let known = target_with(json!({"id": "644"}));
     assert_eq!(made.destination.open(&session, &known).await.unwrap().0, json!({"id": "644"}));
+}
+
+#[tokio::test]
+async fn an_audience_that_an_interrupted_run_did_not_make_is_made_by_the_next() {
+    let others = [json!({"id": "9", "rule": {"customer_list_id": "7"}}), json!({"id": "8"})];
+    assert_snapshot!(reopened(&others).await, @r#"
+    GET customer_lists?page_size=250 
+    GET audiences?page_size=250 
+    POST audiences {"audience_type":"CUSTOMER_LIST","name":"VIP","rule":{"customer_list_id":"644"}}
+    "#);
 }
 
 #[tokio::test]

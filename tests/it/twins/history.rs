@@ -23,9 +23,8 @@ const RUN: [&str; 4] = ["run", "--allow-large-change", "--format", "json"];
 /// The same, but what was refused goes again.
 const RETRY: [&str; 4] = ["retry", "--allow-large-change", "--format", "json"];
 
-/// For how long a request is tried, under faults and without.
+/// For how long a request is tried under faults.
 const FAULTY: [&str; 3] = ["2s", "2s", "4s"];
-const QUIET: &str = "60s";
 
 /// Plays histories of one vendor.
 pub fn converges<V: Vendor>() {
@@ -68,7 +67,7 @@ impl<V: Vendor> History<V> {
         V::models(&project);
         let people = People::new(&mut random);
         let twin = Twin::start(&mut random);
-        let batch_size = *[2, 5, 20].choose(&mut random).unwrap();
+        let batch_size = *V::BATCHES.choose(&mut random).unwrap();
         Self { seed: Seed(seed), random, project, people, twin, batch_size }
     }
 
@@ -139,19 +138,26 @@ impl<V: Vendor> History<V> {
         self.twin.sink.unhook();
     }
 
-    /// The one quiet run.
+    /// The one quiet run, and those before it that a vendor of slow jobs needs.
     pub fn settle(&mut self) {
         let refused = {
             let mut stage = self.twin.stage();
             stage.faults = Faults::default();
             stage.refused
         };
-        self.configure(QUIET);
+        self.configure(V::PATIENCE);
         if self.random.random() {
             self.people.change(&mut self.random);
         }
         self.write();
-        let ran = self.project.muster(if refused { &RETRY } else { &RUN });
+        let command = if refused { RETRY } else { RUN };
+        for _ in 0..V::EARLIER {
+            let ran = self.project.muster(&command);
+            self.told(&ran);
+            assert!(matches!(ran.code, Some(0 | 1)), "a run that leaves jobs\n{ran}");
+            self.twin.stage().vendor.later();
+        }
+        let ran = self.project.muster(&command);
         self.told(&ran);
         let ran = ran.exits(0);
         let report = Report(ran.json());

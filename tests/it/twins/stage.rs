@@ -20,6 +20,16 @@ pub trait Vendor: Send + 'static {
     /// Requests that the vendor takes in any window of that length.
     const LIMIT: (usize, Duration);
 
+    /// Sizes of batches, one of which a history uses.
+    const BATCHES: [u32; 3] = [2, 5, 20];
+
+    /// For how long a request is tried where there are no faults.
+    const PATIENCE: &'static str = "60s";
+
+    /// How many quiet runs come before the last one: where a run does not wait until it may ask after
+    /// a job, the next one settles it.
+    const EARLIER: usize = 0;
+
     fn new(random: &mut StdRng) -> Self;
 
     /// Does what is asked and says so.
