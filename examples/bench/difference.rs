@@ -13,7 +13,6 @@ use datafusion::prelude::col;
 use futures::StreamExt as _;
 use musterroll::engine::{self, Session};
 use musterroll::state::{Store, SyncState};
-use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use crate::changes::{Opened, compare, records};
@@ -98,7 +97,7 @@ pub async fn serve(words: &[&str]) -> Outcome {
             let records = records(&lake, KEY)?;
             let compared = compare(&lake, &records, &files).await?;
             let sql = Statements::of(&compared.sql)?;
-            let rows = write(lake.session(), &sql.desired, &kept).await?;
+            let rows = lake.session().write("the records", &sql.desired, &kept).await?;
             differing = sql.differing;
             std::fs::write(folder.join("differing.sql"), &differing)?;
             register(&merge, "desired", &kept).await?;
@@ -164,15 +163,6 @@ async fn count(session: &Session, queries: &[&str]) -> Outcome<Value> {
         }
     }
     Ok(json!({ "seconds": since(started), "rows": rows }))
-}
-
-async fn write(session: &Session, sql: &str, path: &Path) -> Outcome<u64> {
-    let mut stream = session.stream(&session.plan(sql).await?).await?;
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(path)?, stream.schema(), None)?;
-    while let Some(batch) = stream.next().await {
-        writer.write(&batch?)?;
-    }
-    Ok(u64::try_from(writer.close()?.file_metadata().num_rows()).unwrap_or(0))
 }
 
 /// A file as a table that is sorted as Muster's own are.

@@ -347,9 +347,7 @@ impl Cohorts {
             return Err(Fault::Protocol { reason: "the reply is about another cohort".into() });
         }
         if members.is_empty() {
-            let list = List { id: replaced.cohort_id };
-            let first = Membership::new(Operation::Remove, vec![first]);
-            self.change(session, &list, &[first]).await?;
+            self.take_off_first(session, &List { id: replaced.cohort_id }).await?;
         }
         Ok(())
     }
