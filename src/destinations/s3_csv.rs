@@ -12,9 +12,7 @@ use serde::Deserialize;
 
 use super::drop::{self, Choice, Delimiter, FileDrop, Storage, notes};
 use super::membership::{self, COUNTRY};
-use super::{
-    Built, Common, Entry, Fault, HTTP_OPTIONS, OptionDoc, Quota, Reader, Secret, Spec,
-};
+use super::{Built, Common, Entry, Fault, HTTP_OPTIONS, OptionDoc, Quota, Reader, Secret, Spec};
 use crate::delivery::{AwsKey, Request};
 use crate::finding::Finding;
 use place::Bucket;

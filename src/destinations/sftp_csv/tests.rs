@@ -55,16 +55,16 @@ async fn who_enters_and_who_leaves_are_files_of_their_own() {
 #[tokio::test(start_paused = true)]
 async fn answers_are_understood() {
     let made = made("");
-    let answer = async |reply: Reply| match made.converse(&mixed(&made), vec![reply; 9]).await.result
-    {
-        Ok(_) => "stored",
-        Err(Fault::Denied { .. }) => "denied",
-        Err(Fault::Misconfigured { .. }) => "misconfigured",
-        Err(Fault::Transient { .. }) => "transient",
-        Err(Fault::Ambiguous { .. }) => "ambiguous",
-        Err(Fault::Protocol { .. }) => "unreadable",
-        Err(_) => "another fault",
-    };
+    let answer =
+        async |reply: Reply| match made.converse(&mixed(&made), vec![reply; 9]).await.result {
+            Ok(_) => "stored",
+            Err(Fault::Denied { .. }) => "denied",
+            Err(Fault::Misconfigured { .. }) => "misconfigured",
+            Err(Fault::Transient { .. }) => "transient",
+            Err(Fault::Ambiguous { .. }) => "ambiguous",
+            Err(Fault::Protocol { .. }) => "unreadable",
+            Err(_) => "another fault",
+        };
     for (meaning, reply) in [
         ("stored", Reply::status(201, "7")),
         ("unreadable", Reply::status(201, "")),
