@@ -15,7 +15,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use sha2::{Digest, Sha256};
 
 use super::block::{Block, Shape, changes_schema_version};
@@ -271,12 +271,8 @@ impl Columns {
 
 /// Numbers, as half-open ranges, of the rows that a replacement takes off without a message.
 pub fn displaced_rows(path: &Path) -> std::result::Result<Vec<[u64; 2]>, BlocksError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path)?)?;
-    let fields = builder.schema().fields().iter().enumerate();
-    let roots = fields.filter(|(_, field)| field.name() == "change").map(|(index, _)| index);
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
     let (mut rows, mut number) = (Vec::<[u64; 2]>::new(), 0);
-    for batch in builder.with_projection(mask).build()? {
+    for batch in columns_of(path, |name| name == "change")? {
         for change in batch?.column(0).as_string::<i32>() {
             if change == Some(Change::Displaced.as_str()) {
                 match rows.last_mut() {
@@ -293,6 +289,18 @@ pub fn displaced_rows(path: &Path) -> std::result::Result<Vec<[u64; 2]>, BlocksE
 /// What can go wrong while reading sealed changes.
 pub type BlocksError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Reads some columns of a file of changes. Blocks the thread.
+pub(super) fn columns_of(
+    path: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> std::result::Result<ParquetRecordBatchReader, BlocksError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path)?)?;
+    let fields = builder.schema().fields().iter().enumerate();
+    let roots = fields.filter(|(_, field)| wanted(field.name())).map(|(index, _)| index);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
+    Ok(builder.with_projection(mask).with_batch_size(8192).build()?)
+}
+
 /// Reads sealed changes block by block. Blocks the thread.
 pub fn read_blocks(
     path: &Path,
@@ -301,17 +309,12 @@ pub fn read_blocks(
     impl Iterator<Item = std::result::Result<Block, BlocksError>> + Send + use<>,
     BlocksError,
 > {
-    let file = std::fs::File::open(path)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let wanted = |name: &str| {
         let prefixes = ["value.", "send.", "id.", "held.", "profile."];
         ["record_key", "subject", "email", "change", "message_id"].contains(&name)
             || prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
-    let fields = builder.schema().fields().iter().enumerate();
-    let roots = fields.filter(|(_, field)| wanted(field.name())).map(|(index, _)| index);
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
-    let reader = builder.with_projection(mask).with_batch_size(8192).build()?;
+    let reader = columns_of(path, wanted)?;
     let shape = Arc::clone(shape);
     let mut first_row = 0_u64;
     Ok(reader.map(move |batch| {

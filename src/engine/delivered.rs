@@ -12,9 +12,8 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{cast, filter_record_batch, kernels::zip::zip};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::changes::{BlocksError, columns_of};
 use super::columns::column;
 use super::difference::EMAIL_BEFORE;
 use super::error::{EngineError, Result};
@@ -97,7 +96,7 @@ pub fn fold(
     into: &Path,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<Folded> {
-    let read = |source: Failure| EngineError::Read { path: changes.to_owned(), source };
+    let read = |source: BlocksError| EngineError::Read { path: changes.to_owned(), source };
     let mut survey = Survey::of(changes, folding.replay).map_err(read)?;
     let arrived = |row| state_of(folding.replay, row) == RowState::Acknowledged;
     survey.waiting.extend(shared::waiting(changes, arrived).map_err(read)?);
@@ -129,20 +128,6 @@ pub fn fold(
     Ok(Folded { rows, sent: survey.sent })
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// Reads some columns of a file of changes.
-fn columns_of(
-    changes: &Path,
-    wanted: impl Fn(&str) -> bool,
-) -> std::result::Result<ParquetRecordBatchReader, Failure> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(changes)?)?;
-    let fields = builder.schema().fields().iter().enumerate();
-    let roots = fields.filter(|(_, field)| wanted(field.name())).map(|(index, _)| index);
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
-    Ok(builder.with_projection(mask).with_batch_size(8192).build()?)
-}
-
 /// What only messages are made from is not folded.
 fn is_folded(name: &str) -> bool {
     name != "message_id" && !name.starts_with("send.") && !name.starts_with("profile.")
@@ -159,7 +144,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(changes: &Path, replay: &Replay) -> std::result::Result<Self, Failure> {
+    fn of(changes: &Path, replay: &Replay) -> std::result::Result<Self, BlocksError> {
         let mut survey = Self::default();
         let mut retires = false;
         for batch in columns_of(changes, |name| name == "change")? {
@@ -176,7 +161,7 @@ impl Survey {
     }
 
     /// Retirements that have to wait.
-    fn retirements(changes: &Path, replay: &Replay) -> std::result::Result<Vec<u64>, Failure> {
+    fn retirements(changes: &Path, replay: &Replay) -> std::result::Result<Vec<u64>, BlocksError> {
         let reader = columns_of(changes, |name| ["subject", "change"].contains(&name))?;
         let (mut waiting, mut group) = (Vec::new(), Group::default());
         let mut row = 0;

@@ -16,12 +16,10 @@ use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::common::collect;
-use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::common::{collect, spawn_buffered};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::physical_planner::DefaultPhysicalPlanner;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::StreamExt;
 
 use super::columns::first_row_counts;
 use super::error::{EngineError, Result};
@@ -227,7 +225,8 @@ impl Session {
         let ordered = joins == Joins::Merge || self.order == Order::Kept;
         let context = state.task_ctx();
         let stream = execute_stream(physical(state, plan, ordered).await?, context)?;
-        Ok(if ordered { ahead(stream) } else { stream })
+        // One partition alone would make rows and hand them on in turn.
+        Ok(if ordered { spawn_buffered(stream, AHEAD) } else { stream })
     }
 
     pub fn register(
@@ -266,22 +265,6 @@ async fn physical(
     options.optimizer.repartition_joins = true;
     let plan = joins.create_physical_plan(plan).await?;
     DefaultPhysicalPlanner::default().optimize_physical_plan(plan, &state, |_, _| {})
-}
-
-/// Rows made on a task of their own, ahead of whoever uses them: one partition alone would do both in
-/// turn.
-fn ahead(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
-    let mut builder = RecordBatchReceiverStream::builder(rows.schema(), AHEAD);
-    let made = builder.tx();
-    builder.spawn(async move {
-        while let Some(batch) = rows.next().await {
-            if made.send(batch).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    });
-    builder.build()
 }
 
 /// Whether trying again with joins that spill can help.

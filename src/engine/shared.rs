@@ -6,19 +6,21 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::arrow::array::{
+    Array, AsArray, BooleanArray, RecordBatch, RecordBatchReader, StringArray,
+};
 
+use super::changes::{BlocksError, columns_of};
 use crate::record::Change;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is said of one field of a member who leaves: that somebody else has the same.
 const HELD: &str = "held.";
 
 /// Row numbers of those who leave and share something with somebody who has not arrived.
-pub(super) fn waiting(changes: &Path, arrived: impl Fn(u64) -> bool) -> Result<Vec<u64>, Failure> {
+pub(super) fn waiting(
+    changes: &Path,
+    arrived: impl Fn(u64) -> bool,
+) -> Result<Vec<u64>, BlocksError> {
     let mut shared = HashSet::new();
     each_row(changes, |row, columns| {
         shared.extend(
@@ -80,24 +82,20 @@ impl Field {
 }
 
 /// Visits all rows in order; none where nobody shares anything.
-fn each_row(changes: &Path, mut visit: impl FnMut(&Row, &[Field])) -> Result<(), Failure> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(changes)?)?;
-    let names: Vec<String> =
-        builder.schema().fields().iter().map(|own| own.name().clone()).collect();
+fn each_row(changes: &Path, mut visit: impl FnMut(&Row, &[Field])) -> Result<(), BlocksError> {
+    let wanted = |name: &str| {
+        ["change", "email"].contains(&name) || name.starts_with("id.") || name.starts_with(HELD)
+    };
+    let reader = columns_of(changes, wanted)?;
+    let schema = reader.schema();
+    let names = schema.fields().iter().map(|own| own.name());
     let sources: Vec<String> =
-        names.iter().filter_map(|name| name.strip_prefix(HELD)).map(ToOwned::to_owned).collect();
+        names.filter_map(|name| name.strip_prefix(HELD)).map(ToOwned::to_owned).collect();
     if sources.is_empty() {
         return Ok(());
     }
-    let wanted = |name: &&String| {
-        ["change", "email"].contains(&name.as_str())
-            || name.starts_with("id.")
-            || name.starts_with(HELD)
-    };
-    let roots = names.iter().enumerate().filter(|(_, name)| wanted(name)).map(|(index, _)| index);
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     let mut number = 0;
-    for batch in builder.with_projection(mask).build()? {
+    for batch in reader {
         let batch = batch?;
         let fields = fields(&batch, &sources)?;
         let changes = super::columns::column(&batch, "change")?;
@@ -111,7 +109,7 @@ fn each_row(changes: &Path, mut visit: impl FnMut(&Row, &[Field])) -> Result<(),
     Ok(())
 }
 
-fn fields(batch: &RecordBatch, sources: &[String]) -> Result<Vec<Field>, Failure> {
+fn fields(batch: &RecordBatch, sources: &[String]) -> Result<Vec<Field>, BlocksError> {
     let field = |(position, source): (usize, &String)| {
         let name = match source.as_str() {
             "email" => source.clone(),
