@@ -96,14 +96,10 @@ struct Options {
     api_key: Secret,
     #[serde(default)]
     region: Region,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     send_email: bool,
     #[serde(default = "account")]
     group_type: String,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 fn account() -> String {

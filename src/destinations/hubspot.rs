@@ -117,12 +117,8 @@ struct Options {
     company_id_property: Option<String>,
     send_email: Option<bool>,
     event_prefix: Option<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// How one account is written to.

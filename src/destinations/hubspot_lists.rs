@@ -89,12 +89,8 @@ struct Options {
     client_secret: Option<Secret>,
     refresh_token: Option<Secret>,
     api_version: Option<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_contacts: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// The lists of one account.

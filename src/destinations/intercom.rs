@@ -84,12 +84,8 @@ struct Options {
     #[serde(default)]
     region: Region,
     api_version: Option<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// One workspace.

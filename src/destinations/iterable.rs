@@ -113,12 +113,8 @@ struct Options {
     identify_by: Key,
     send_email: Option<bool>,
     prefer_user_id: Option<bool>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// How one project is written to.

@@ -94,14 +94,10 @@ struct Options {
     server: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
     #[serde(default)]
     start_automations: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// How one audience is written to.

@@ -93,12 +93,8 @@ struct Options {
     api_key: Secret,
     audience_id: String,
     server: Option<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_contacts: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// The segments of one audience.

@@ -96,12 +96,8 @@ struct Options {
     client_id: Secret,
     client_secret: Secret,
     partition: Option<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// One instance.

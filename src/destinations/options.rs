@@ -13,6 +13,11 @@ use url::Url;
 #[serde(try_from = "String")]
 pub struct Secret(String);
 
+/// The default of a switch that is on.
+pub(super) const fn yes() -> bool {
+    true
+}
+
 /// What every HTTP destination takes beside its own options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Common {

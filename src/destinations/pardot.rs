@@ -109,12 +109,8 @@ struct Options {
     sandbox: bool,
     #[serde(default)]
     standard_fields: BTreeSet<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// Profile columns that have a field of their own, and that field's name.

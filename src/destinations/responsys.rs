@@ -103,9 +103,9 @@ struct Options {
     folder: Option<String>,
     #[serde(default)]
     identify_by: IdentifyBy,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_members: bool,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
 }
 
@@ -115,10 +115,6 @@ enum IdentifyBy {
     #[default]
     CustomerId,
     Email,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// One profile list and its extension tables.

@@ -93,7 +93,7 @@ struct Options {
     folder: Option<String>,
     #[serde(default, deserialize_with = "single")]
     match_by: MatchBy,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_members: bool,
 }
 
@@ -103,10 +103,6 @@ enum MatchBy {
     #[default]
     Email,
     ExternalId,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// One profile list and its extension tables.

@@ -90,17 +90,13 @@ struct Options {
     match_by: Option<Vec<String>>,
     #[serde(default)]
     hash: Vec<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     user_id: bool,
     #[serde(default)]
     delimiter: Delimiter,
     encryption: Option<Encryption>,
     kms_key_id: Option<String>,
     country: Option<String>,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// How objects are encrypted where they lie.

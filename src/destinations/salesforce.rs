@@ -133,12 +133,8 @@ struct Options {
     object: Person,
     #[serde(default)]
     standard_fields: BTreeSet<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     send_email: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// What a user is there.

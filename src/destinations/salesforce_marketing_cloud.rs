@@ -109,12 +109,8 @@ struct Options {
     account_key_column: Option<String>,
     #[serde(default)]
     null_as: Void,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// What the key of a user's row holds.

@@ -98,12 +98,8 @@ struct Options {
     errors_host: Option<String>,
     #[serde(default)]
     dates: Dates,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// One account.

@@ -90,7 +90,7 @@ struct Options {
     match_by: Option<Vec<String>>,
     #[serde(default)]
     hash: Vec<String>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     user_id: bool,
     #[serde(default)]
     delimiter: Delimiter,
@@ -105,10 +105,6 @@ fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     let value = toml::Value::deserialize(deserializer)?;
     let port = value.as_integer().and_then(|port| u16::try_from(port).ok());
     port.filter(|port| *port > 0).ok_or_else(|| D::Error::custom("expected a port, 1 to 65535"))
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// A folder on a server.

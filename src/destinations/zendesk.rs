@@ -117,17 +117,13 @@ struct Options {
     #[serde(default)]
     identify_by: Key,
     send_email: Option<bool>,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     bulk: bool,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     create_fields: bool,
     #[serde(default)]
     create_organizations: bool,
     event_source: Option<String>,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// What a user is told apart by.

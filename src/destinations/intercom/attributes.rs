@@ -50,17 +50,13 @@ struct Attribute {
     data_type: String,
     #[serde(default)]
     custom: bool,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     api_writable: bool,
 }
 
 #[derive(Deserialize)]
 struct Attributed {
     data: Vec<Attribute>,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// Columns of `profiles` that Intercom has fields of its own for.

@@ -24,12 +24,8 @@ struct Custom {
     key: String,
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default = "yes")]
+    #[serde(default = "crate::destinations::options::yes")]
     active: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// Pages of a hundred fields each that are read at most.
