@@ -31,6 +31,7 @@ mod responsys_batch;
 mod rolls;
 mod salesforce;
 mod salesforce_campaigns;
+mod salesforce_session;
 mod sendgrid_lists;
 mod snap_audiences;
 mod stage;

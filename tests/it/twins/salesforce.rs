@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::fate::Luck;
 use super::history::converges;
 use super::people::{ACTIVE, People, SCORES, SEATS, compared, known};
+use super::salesforce_session::{Session, complaint, throttled};
 use super::stage::{Asked, Told, Vendor};
 use crate::project::TempProject;
 
@@ -24,8 +25,7 @@ struct Salesforce {
     /// By external id.
     contacts: BTreeMap<String, Map<String, Value>>,
     accounts: BTreeMap<String, Map<String, Value>>,
-    /// Number of the session that is valid.
-    session: u32,
+    session: Session,
     violations: BTreeSet<String>,
 }
 
@@ -38,25 +38,15 @@ impl Vendor for Salesforce {
         Self {
             contacts: BTreeMap::new(),
             accounts: accounts.collect(),
-            session: 0,
+            session: Session::default(),
             violations: BTreeSet::new(),
         }
     }
 
     fn serve(&mut self, asked: &Asked, luck: &mut Luck<'_>) -> Told {
         let (method, path) = asked.parts();
-        if path == ["services", "oauth2", "token"] {
-            return self.sign_in(asked);
-        }
-        match asked.headers.get("authorization").map(String::as_str) {
-            Some(token) if token == format!("Bearer s{}", self.session) => {}
-            Some(token) if token.starts_with("Bearer s") => {
-                return complaint(401, "INVALID_SESSION_ID", "Session expired or invalid");
-            }
-            _ => {
-                self.violations.insert("a request without a session".into());
-                return complaint(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE");
-            }
+        if let Some(told) = self.session.at_the_door(asked, &mut self.violations) {
+            return told;
         }
         match (method, &path[3..]) {
             ("GET", ["sobjects", object @ ("Contact" | "Account"), "describe"]) => {
@@ -73,10 +63,7 @@ impl Vendor for Salesforce {
     }
 
     fn throttled(&self, asked: &Asked) -> Option<Told> {
-        let message = ["TotalRequests Limit exceeded.", "ConcurrentRequests Limit exceeded."];
-        let message = message[asked.text.len() % 2];
-        let is_data = asked.path.get(1).is_some_and(|part| part == "data");
-        is_data.then(|| complaint(403, "REQUEST_LIMIT_EXCEEDED", message))
+        throttled(asked)
     }
 
     fn refused(&self, asked: &Asked) -> Option<Told> {
@@ -85,7 +72,7 @@ impl Vendor for Salesforce {
     }
 
     fn expire(&mut self) {
-        self.session += 1;
+        self.session.expire();
     }
 
     fn models(project: &TempProject) {
@@ -135,17 +122,6 @@ impl Vendor for Salesforce {
 }
 
 impl Salesforce {
-    fn sign_in(&mut self, asked: &Asked) -> Told {
-        if !asked.text.contains("client_id=muster&client_secret=s3cret") {
-            self.violations.insert("somebody else's credentials".into());
-        }
-        Told::json(
-            200,
-            &json!({"access_token": format!("s{}", self.session), "token_type": "Bearer",
-                "instance_url": "https://acme.my.salesforce.com", "issued_at": "1795161816000"}),
-        )
-    }
-
     /// One result per record, in the order of the request.
     fn upsert(&mut self, asked: &Asked, key: &str, luck: &mut Luck<'_>) -> Told {
         let of_people = key == "Ext_User__c";
@@ -208,8 +184,4 @@ fn described(object: &str) -> Told {
         field("seats__c", "double"),
     ];
     Told::json(200, &json!({"name": object, "fields": fields}))
-}
-
-fn complaint(status: u16, code: &str, message: &str) -> Told {
-    Told::json(status, &json!([{"message": message, "errorCode": code}]))
 }

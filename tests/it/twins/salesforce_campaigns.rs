@@ -12,6 +12,7 @@ use super::fate::Luck;
 use super::history::converges;
 use super::people::{People, Person};
 use super::rolls::{Identity, differences, models};
+use super::salesforce_session::{Session, complaint, throttled};
 use super::stage::{Asked, Told, Vendor};
 use crate::project::TempProject;
 
@@ -28,8 +29,7 @@ struct Campaigns {
     /// By id.
     members: BTreeMap<String, Member>,
     made: usize,
-    /// Number of the session that is valid.
-    session: u32,
+    session: Session,
     violations: BTreeSet<String>,
 }
 
@@ -52,25 +52,15 @@ impl Vendor for Campaigns {
             campaigns,
             members: [(record("00v", 0), stranger)].into(),
             made: 1,
-            session: 0,
+            session: Session::default(),
             violations: BTreeSet::new(),
         }
     }
 
     fn serve(&mut self, asked: &Asked, luck: &mut Luck<'_>) -> Told {
         let (method, path) = asked.parts();
-        if path == ["services", "oauth2", "token"] {
-            return self.sign_in(asked);
-        }
-        match asked.headers.get("authorization").map(String::as_str) {
-            Some(token) if token == format!("Bearer s{}", self.session) => {}
-            Some(token) if token.starts_with("Bearer s") => {
-                return complaint(401, "INVALID_SESSION_ID", "Session expired or invalid");
-            }
-            _ => {
-                self.violations.insert("a request without a session".into());
-                return complaint(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE");
-            }
+        if let Some(told) = self.session.at_the_door(asked, &mut self.violations) {
+            return told;
         }
         match (method, &path[3..]) {
             ("GET", ["query"]) => self.query(&asked.query["q"]),
@@ -82,10 +72,7 @@ impl Vendor for Campaigns {
     }
 
     fn throttled(&self, asked: &Asked) -> Option<Told> {
-        let message = ["TotalRequests Limit exceeded.", "ConcurrentRequests Limit exceeded."];
-        let message = message[asked.text.len() % 2];
-        let is_data = asked.path.get(1).is_some_and(|part| part == "data");
-        is_data.then(|| complaint(403, "REQUEST_LIMIT_EXCEEDED", message))
+        throttled(asked)
     }
 
     fn refused(&self, asked: &Asked) -> Option<Told> {
@@ -94,7 +81,7 @@ impl Vendor for Campaigns {
     }
 
     fn expire(&mut self) {
-        self.session += 1;
+        self.session.expire();
     }
 
     fn models(project: &TempProject) {
@@ -165,17 +152,6 @@ fn campaign(place: usize) -> String {
 }
 
 impl Campaigns {
-    fn sign_in(&mut self, asked: &Asked) -> Told {
-        if !asked.text.contains("client_id=muster&client_secret=s3cret") {
-            self.violations.insert("somebody else's credentials".into());
-        }
-        Told::json(
-            200,
-            &json!({"access_token": format!("s{}", self.session), "token_type": "Bearer",
-                "instance_url": "https://acme.my.salesforce.com", "issued_at": "1795161816000"}),
-        )
-    }
-
     fn query(&mut self, query: &str) -> Told {
         let (_, condition) = query.split_once(" WHERE ").unwrap();
         let quoted: Vec<&str> = condition.split('\'').skip(1).step_by(2).collect();
@@ -286,8 +262,4 @@ fn accident(luck: &mut Luck<'_>) -> Option<Value> {
 fn failed(code: &str, message: &str) -> Value {
     let error = json!({"statusCode": code, "message": message, "fields": []});
     json!({"success": false, "errors": [error]})
-}
-
-fn complaint(status: u16, code: &str, message: &str) -> Told {
-    Told::json(status, &json!([{"message": message, "errorCode": code}]))
 }
