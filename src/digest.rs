@@ -1,6 +1,16 @@
 //! Bytes as text.
 
-const DIGITS: [u8; 16] = *b"0123456789abcdef";
+/// Every byte as text, so that ids are looked up and not worked out.
+const DIGITS: [[u8; 2]; 256] = {
+    let digits = *b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
@@ -9,7 +19,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The two digits of one byte.
 pub const fn digits(byte: u8) -> [u8; 2] {
-    [DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]
+    DIGITS[byte as usize]
 }
 
 #[cfg(test)]

@@ -44,13 +44,13 @@ pub fn measure(stage: &Stage, table: &mut Table) -> Outcome {
         text("desired"),
         text("delivered")
     );
-    // A process of its own, so that its memory is that of merging and of nothing else.
-    let mut merging = stage.worker(&["difference", &folder])?;
-    merging.ask("resume")?;
     let mut duckdb = python::worker(stage, &[&lake.folder.display().to_string()])?;
     let mut row = Row::new("difference: merge of two sorted files", Unit::Seconds);
     let mut counts = Vec::new();
     for _ in 0..stage.repeats(false) {
+        // In a process of its own each time, so that its memory is that of one merge and nothing else.
+        let mut merging = stage.worker(&["difference", &folder])?;
+        merging.ask("resume")?;
         let (usage, answer) = merging.ask("merge")?;
         row.took("Muster", usage);
         counts.push(answer["rows"].as_u64());

@@ -1,8 +1,8 @@
 //! The wire: the only place that makes an HTTP client; what goes over SFTP is handed on to its line.
 //!
 //! What it tells about a request that failed is only what the wire tells: certainly not sent, or
-//! sent and without a complete reply. It follows no redirects, repeats nothing, and reads no more of
-//! a reply than is sane to hold.
+//! sent and without a complete reply. It follows no redirects, repeats nothing but what a server says by
+//! HTTP/2's own means that it did not look at, and reads no more of a reply than is sane to hold.
 
 use std::collections::VecDeque;
 use std::error::Error as _;
@@ -77,7 +77,8 @@ impl Transport {
     pub(super) async fn exchange(&self, request: &Request) -> Result<Response, Failure> {
         match self {
             Self::Live { client, line } => match &request.authority {
-                Some(Authority::Sftp(errand)) => line.exchange(errand, request).await,
+                // Boxed: all requests would make room for it.
+                Some(Authority::Sftp(errand)) => Box::pin(line.exchange(errand, request)).await,
                 _ => exchange(client, request).await,
             },
             Self::Rehearsal => Err(Failure::Rehearsed),

@@ -49,6 +49,8 @@ pub struct Changes {
     pub path: PathBuf,
     /// Rows in the file, silent ones included.
     pub rows: u64,
+    /// Records that were looked at, those included of which there is nothing to say.
+    pub seen: u64,
     pub counts: ChangeCounts,
 }
 
@@ -94,15 +96,16 @@ pub async fn write_changes(
         ("muster.run", labelling.run.to_owned()),
     ]);
     let mut writer = Writer::create(path, Arc::clone(&labeller.schema), &metadata)?;
-    let mut counts = ChangeCounts::default();
+    let (mut counts, mut seen) = (ChangeCounts::default(), 0);
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(WriteError::Query)?;
+        seen += batch.num_rows() as u64;
         if let Some(labelled) = labeller.label(&batch, &mut counts).map_err(arrow)? {
             writer.write(labelled)?;
         }
     }
     let rows = writer.finish()?;
-    Ok(Changes { path: path.to_owned(), rows, counts })
+    Ok(Changes { path: path.to_owned(), rows, seen, counts })
 }
 
 fn arrow(error: datafusion::arrow::error::ArrowError) -> WriteError {

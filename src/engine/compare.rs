@@ -104,19 +104,8 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
     let session = lake.session();
     register_normalisers(session, records);
     let what = format!("the records of `{}`", records.sync);
-    let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
-    let desired_sql = records.desired_sql();
-    let rows = session.write(&what, &desired_sql, &desired_path).await?;
-    let beside = [records.suppressed_sql(), records.conflicts_sql()];
-    let [suppressed, conflicts] = counts(lake, &what, beside).await?;
-    let invalid = invalid::list(lake, records, &desired_path, &what).await?;
-    let usability = usability(session, records, &what).await?;
     let merge = session.ordered();
-    let failed = |error| EngineError::of(&*what, error);
-    let orders = records.orders();
-    let desired = files::table(&merge, &desired_path, &orders).await?;
-    merge.register("desired", desired).map_err(failed)?;
-    let schema = delivered::register(&merge, comparison.delivered, &orders).await?;
+    let schema = delivered::register(&merge, comparison.delivered, &records.orders()).await?;
     let difference = Difference {
         records,
         reading: comparison.reading,
@@ -124,40 +113,102 @@ pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Com
         doubtful: comparison.delivered.uneven,
         fading: comparison.fading.as_ref(),
     };
-    let differing = difference.differing();
+    let found = match difference.at_once() {
+        Some(sql) => at_once(lake, comparison, &sql, &what).await?,
+        None => merged(lake, comparison, &difference, &merge, &what).await?,
+    };
+    let beside = [records.suppressed_sql(), records.conflicts_sql()];
+    let [suppressed, conflicts] = counts(lake, &what, beside).await?;
+    let usability = usability(session, records, &what).await?;
+    Ok(Compared {
+        changes: found.changes,
+        desired: found.rows - found.invalid.desired,
+        invalid: found.invalid,
+        suppressed,
+        conflicts,
+        usability,
+        before: found.before,
+        sql: told(&difference),
+    })
+}
+
+/// What came of the records themselves.
+struct Found {
+    changes: Changes,
+    /// Desired records, invalid ones among them.
+    rows: u64,
+    invalid: Invalid,
+    before: u64,
+}
+
+/// Everybody enters, straight from the query.
+async fn at_once(
+    lake: &Lake<'_>,
+    comparison: &Comparison<'_>,
+    sql: &str,
+    what: &str,
+) -> Result<Found> {
+    let failed = |error| EngineError::of(what, error);
+    let session = sorted_view(lake, comparison.records).await.map_err(failed)?;
+    let changes = label(&session, sql, comparison, what).await?;
+    let invalid = invalid::list(lake, comparison.records, None, what).await?;
+    Ok(Found { rows: changes.seen, changes, invalid, before: 0 })
+}
+
+/// A session whose table `desired` is the query.
+async fn sorted_view(lake: &Lake<'_>, records: &Records) -> datafusion::error::Result<Session> {
+    let session = lake.session().in_order();
+    session.register("desired", lake.session().view(&records.desired_sql()).await?)?;
+    Ok(session)
+}
+
+/// Desired records, sorted into a file, against those that were delivered.
+async fn merged(
+    lake: &Lake<'_>,
+    comparison: &Comparison<'_>,
+    difference: &Difference<'_>,
+    merge: &Session,
+    what: &str,
+) -> Result<Found> {
+    let records = comparison.records;
+    let orders = records.orders();
+    let session = lake.session();
+    let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
+    let rows = session.write(what, &records.desired_sql(), &desired_path).await?;
+    let invalid = invalid::list(lake, records, Some(&desired_path), what).await?;
+    let failed = |error| EngineError::of(what, error);
+    let desired = files::table(merge, &desired_path, &orders).await?;
+    merge.register("desired", desired).map_err(failed)?;
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
     let mut differ = rows;
-    if let Some(sql) = &differing {
-        differ = merge.write(&what, sql, &differing_path).await?;
-        let table = files::table(&merge, &differing_path, &orders).await?;
+    if let Some(sql) = difference.differing() {
+        differ = merge.write(what, &sql, &differing_path).await?;
+        let table = files::table(merge, &differing_path, &orders).await?;
         merge.register("differing", table).map_err(failed)?;
         if let Some(sql) = difference.held() {
-            held(lake, &sql, (&desired_path, &differing_path), &merge).await?;
+            held(lake, &sql, (&desired_path, &differing_path), merge).await?;
         }
     }
     // Without a difference whatever is wanted is there, and nothing needs a label.
+    let known = difference.delivered.is_some();
     let (mut before, mut changes) = (rows - invalid.desired, Changes::default());
-    let labels = difference.labels();
-    if differ > 0 || schema.is_none() {
-        before = count_before(&merge, &what, schema.is_some()).await?;
-        changes = label(&merge, &labels, comparison, &what).await?;
+    if differ > 0 || !known {
+        before = count_before(merge, what, known).await?;
+        changes = label(merge, &difference.labels(), comparison, what).await?;
     }
     for path in [&desired_path, &differing_path] {
         drop(std::fs::remove_file(path));
     }
-    Ok(Compared {
-        changes,
-        desired: rows - invalid.desired,
-        invalid,
-        suppressed,
-        conflicts,
-        usability,
-        before,
-        sql: format!(
-            "-- desired\n{desired_sql};\n\n-- differing\n{};\n\n-- labels\n{labels};\n",
-            differing.as_deref().unwrap_or("SELECT * FROM desired")
-        ),
-    })
+    Ok(Found { changes, rows, invalid, before })
+}
+
+/// The queries, for people.
+fn told(difference: &Difference<'_>) -> String {
+    let desired = difference.records.desired_sql();
+    let differing = difference.differing();
+    let differing = differing.as_deref().unwrap_or("SELECT * FROM desired");
+    let labels = difference.at_once().unwrap_or_else(|| difference.labels());
+    format!("-- desired\n{desired};\n\n-- differing\n{differing};\n\n-- labels\n{labels};\n")
 }
 
 /// What members who leave have in common with members who stay, as the table `held`.
@@ -202,16 +253,16 @@ async fn count_before(merge: &Session, what: &str, known: bool) -> Result<u64> {
 
 /// What became of every record that differs, into a file of changes.
 async fn label(
-    merge: &Session,
+    session: &Session,
     labels: &str,
     comparison: &Comparison<'_>,
     what: &str,
 ) -> Result<Changes> {
-    let plan = merge.plan(labels).await.map_err(|error| EngineError::of(what, error))?;
+    let plan = session.plan(labels).await.map_err(|error| EngineError::of(what, error))?;
     let labelling = comparison.labelling();
-    let path = merge.scratch(&format!("{}.changes.parquet", comparison.records.sync));
+    let path = session.scratch(&format!("{}.changes.parquet", comparison.records.sync));
     let write = async |stream| write_changes(&path, stream, &labelling).await;
-    merge.execute(&plan, write).await.map_err(|error| error.of(what, &path))
+    session.execute(&plan, write).await.map_err(|error| error.of(what, &path))
 }
 
 impl Comparison<'_> {
@@ -265,6 +316,21 @@ pub(super) async fn explain(
     let table = files::table(&merge, &path, &orders).await?;
     merge.register("differing", table).map_err(failed)?;
     Ok([plan, merge.explain(&difference.labels()).await.map_err(failed)?])
+}
+
+/// The physical plan of a sync's first changes.
+#[cfg(test)]
+pub(super) async fn explain_first(lake: &Lake<'_>, records: &Records) -> Result<String> {
+    let failed = |error| EngineError::of("the first changes", error);
+    let difference = Difference {
+        records,
+        reading: Reading::Normal,
+        delivered: None,
+        doubtful: false,
+        fading: None,
+    };
+    let session = sorted_view(lake, records).await.map_err(failed)?;
+    session.explain(&difference.at_once().unwrap_or_default()).await.map_err(failed)
 }
 
 /// Makes the platform's own normalisation callable from SQL.

@@ -96,6 +96,13 @@ impl Difference<'_> {
         Some(format!("{changes}\nORDER BY record_key ASC NULLS FIRST"))
     }
 
+    /// [`labels`](Self::labels) of desired records that are sorted on the way: where nothing was ever
+    /// delivered and none of them can be invalid, nobody else reads them.
+    pub fn at_once(&self) -> Option<String> {
+        let once = self.delivered.is_none() && !self.records.can_be_invalid();
+        once.then(|| format!("{}\nORDER BY record_key", self.first()))
+    }
+
     /// What became of every record that differs. Selects from `differing`, which is what the query of
     /// that name returned, and again from the two files: a subject is known by all of its records.
     pub fn labels(&self) -> String {
@@ -123,6 +130,10 @@ impl Difference<'_> {
             Reading::Normal | Reading::Replace => "'entered'",
             Reading::Baseline => "'adopted'",
         };
+        let change = match self.says_something() {
+            Some(says) => format!("CASE WHEN {says} THEN {change} END"),
+            None => change.to_owned(),
+        };
         let _ = write!(
             sql,
             ", CAST(NULL AS VARCHAR) AS standing, FALSE AS present, CAST(NULL AS VARCHAR) AS origin, \
@@ -131,9 +142,6 @@ impl Difference<'_> {
              CAST(NULL AS BIGINT) AS retry_at, CAST(NULL AS VARCHAR) AS run, {change} AS change\n\
              FROM desired\nWHERE invalid IS NULL"
         );
-        if let Some(says) = self.says_something() {
-            let _ = write!(sql, " AND ({says})");
-        }
         sql
     }
 

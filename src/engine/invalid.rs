@@ -23,16 +23,18 @@ pub struct Invalid {
     pub path: Option<PathBuf>,
 }
 
-/// Lists them into a file of the scratch folder; no query runs where nothing can be invalid.
+/// Lists them into a file of the scratch folder; no query runs where nothing can be invalid. Without a
+/// file of desired records it lists only whom the destination could not tell apart.
 pub(super) async fn list(
     lake: &Lake<'_>,
     records: &Records,
-    desired: &Path,
+    desired: Option<&Path>,
     what: &str,
 ) -> Result<Invalid> {
     let session = lake.session();
+    let desired = desired.filter(|_| records.can_be_invalid());
     let mut queries: Vec<String> = records.unreachable_sql().into_iter().collect();
-    if !records.required.is_empty() {
+    if let Some(desired) = desired {
         let table = files::table(session, desired, &[]).await?;
         let name = TableReference::partial(INTERNAL, "desired");
         session.register(name, table).map_err(|error| EngineError::of(what, error))?;
@@ -53,7 +55,7 @@ pub(super) async fn list(
     let table = files::table(session, &path, &[]).await?;
     let name = TableReference::partial(INTERNAL, "invalid");
     session.register(name, table).map_err(|error| EngineError::of(what, error))?;
-    if !records.required.is_empty() {
+    if desired.is_some() {
         let sql = format!("SELECT count(*) FROM {INTERNAL}.desired WHERE invalid IS NOT NULL");
         invalid.desired = session.counts(what, &sql).await?[0];
     }

@@ -64,6 +64,11 @@ impl Records {
         self.model.kind == ModelKind::Trait
     }
 
+    /// Whether a desired record can lack what the destination needs.
+    pub fn can_be_invalid(&self) -> bool {
+        !self.required.is_empty()
+    }
+
     /// Names of identifier columns beside the email.
     pub fn identifiers(&self) -> Vec<String> {
         self.match_fields

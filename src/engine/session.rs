@@ -9,8 +9,10 @@ use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::common::TableReference;
+use datafusion::datasource::ViewTable;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -113,6 +115,17 @@ impl Session {
         Self { context, limits: self.limits.clone(), order: Order::Free }
     }
 
+    /// The same, in which what is made of a sorted view keeps its order: it is sorted although it is
+    /// selected from, and its rows are not dealt out to many partitions again.
+    #[must_use]
+    pub fn in_order(&self) -> Self {
+        let mut config = config(Width::of(&self.limits));
+        config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
+        config.options_mut().optimizer.enable_round_robin_repartition = false;
+        let context = SessionContext::new_with_config_rt(config, self.context.runtime_env());
+        Self { context, limits: self.limits.clone(), order: Order::Free }
+    }
+
     pub fn context(&self) -> &SessionContext {
         &self.context
     }
@@ -131,6 +144,11 @@ impl Session {
     /// Plans Muster's own SQL.
     pub async fn plan(&self, sql: &str) -> datafusion::error::Result<LogicalPlan> {
         self.state().create_logical_plan(sql).await
+    }
+
+    /// What Muster's own SQL returns, in its order, as a table that is computed when it is read.
+    pub async fn view(&self, sql: &str) -> datafusion::error::Result<Arc<dyn TableProvider>> {
+        Ok(Arc::new(ViewTable::new(self.plan(sql).await?, None)))
     }
 
     /// The physical plan, as text.
@@ -225,14 +243,14 @@ impl Session {
         let ordered = joins == Joins::Merge || self.order == Order::Kept;
         let context = state.task_ctx();
         let stream = execute_stream(physical(state, plan, ordered).await?, context)?;
-        // One partition alone would make rows and hand them on in turn.
-        Ok(if ordered { spawn_buffered(stream, AHEAD) } else { stream })
+        // The next rows are made while these are used.
+        Ok(spawn_buffered(stream, AHEAD))
     }
 
     pub fn register(
         &self,
         name: impl Into<TableReference>,
-        table: Arc<dyn datafusion::catalog::TableProvider>,
+        table: Arc<dyn TableProvider>,
     ) -> datafusion::error::Result<()> {
         let name = name.into();
         self.context.deregister_table(name.clone())?;

@@ -305,6 +305,23 @@ async fn the_difference_is_a_merge_of_sorted_files() {
     assert_merges(&shop, &records, &desired, 1).await;
 }
 
+/// What labels add would have to be sorted as well.
+#[tokio::test]
+async fn the_first_changes_are_sorted_once_and_before_they_are_labelled() {
+    let mut shop = Shop::new(MODEL);
+    shop.set(&World::from([(1, person(2, &[0]))]));
+    shop.compare(Grain::Raw, false).await;
+    let records = shop.records.clone().unwrap();
+    let mut lake = Lake::new(&shop.project, shop.limits()).unwrap();
+    assert!(lake.analyse().await.is_empty());
+    prepare(&lake).await.unwrap();
+    lake.compute("score").await.unwrap();
+    let plan = super::compare::explain_first(&lake, &records).await.unwrap();
+    let (labels, rest) = plan.split_once("SortExec:").unwrap();
+    assert!(labels.contains(" as change"), "{plan}");
+    assert!(!rest.contains("SortExec:"), "{plan}");
+}
+
 async fn assert_merges(shop: &Shop, records: &Records, desired: &Path, layered: usize) {
     let session = Session::new(shop.limits()).unwrap();
     let [differing, labels] =
