@@ -64,7 +64,8 @@ pub struct Compared {
     pub sql: String,
 }
 
-/// Computes the auxiliary queries that syncs select from, each once.
+/// Computes the auxiliary queries that syncs select from, each once; what they select from themselves
+/// is computed before ([`Lake::needed`]).
 pub async fn prepare(lake: &Lake<'_>) -> Result<()> {
     if lake.compute_auxiliary(IDENTIFIERS).await?.is_some() {
         emails(lake).await?;

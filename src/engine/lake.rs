@@ -144,10 +144,18 @@ impl<'a> Lake<'a> {
         self.order.iter().filter(|key| wanted.contains(*key)).cloned().collect()
     }
 
-    /// The model's query, those of the models it selects from, and the auxiliary ones. `None` when one
-    /// of them reads the clock or chance, or is not understood.
+    /// The same for syncs of `keys`: with the models that the auxiliary queries select from.
+    pub fn needed(&self, keys: &BTreeSet<String>) -> Vec<String> {
+        let auxiliary = self.auxiliary().into_iter();
+        let auxiliary =
+            auxiliary.flat_map(|(name, ..)| self.dependencies(&format!("{INTERNAL}.{name}")));
+        self.closure(&keys.iter().cloned().chain(auxiliary).collect())
+    }
+
+    /// The model's query, those of the models that it and the auxiliary queries select from, and these.
+    /// `None` when one of them reads the clock or chance, or is not understood.
     pub fn queries_of(&self, model: &str) -> Option<Vec<Dependency<'a>>> {
-        let models = self.closure(&BTreeSet::from([model.to_owned()])).into_iter();
+        let models = self.needed(&BTreeSet::from([model.to_owned()])).into_iter();
         let project = self.project;
         let models = models.map(|key| {
             let query = project.model(&key).map(|model| &model.query);

@@ -346,7 +346,21 @@ fn skip_what_is_not_due(passages: &mut [Passage], request: &Request) {
     }
 }
 
-/// Computes every model that is needed, once, then what each sync has to say.
+/// Computes every model that syncs of these need, once, then the auxiliary queries, which may select
+/// from models.
+async fn compute(
+    prepared: &Prepared<'_>,
+    models: &BTreeSet<String>,
+    request: &Request,
+) -> Result<(), Refused> {
+    for model in prepared.lake.needed(models) {
+        (request.progress)(Progress::Computing { model: model.clone() });
+        prepared.lake.compute(&model).await?;
+    }
+    Ok(engine::prepare(&prepared.lake).await?)
+}
+
+/// Computes what is needed, then what each sync has to say.
 async fn compare(
     prepared: &Prepared<'_>,
     passages: &mut [Passage],
@@ -361,11 +375,7 @@ async fn compare(
     if active.is_empty() {
         return Ok(());
     }
-    engine::prepare(&prepared.lake).await?;
-    for model in prepared.lake.closure(&active) {
-        (request.progress)(Progress::Computing { model: model.clone() });
-        prepared.lake.compute(&model).await?;
-    }
+    compute(prepared, &active, request).await?;
     for passage in passages.iter_mut().filter(|passage| passage.is_active()) {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });
         let files = passage.state.files();
@@ -519,11 +529,7 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
     let mut passages = open(&prepared, &store, &chosen, (&run, request))?;
     passages.iter().try_for_each(|passage| passage.state.verify())?;
     let models: BTreeSet<String> = chosen.iter().map(|sync| sync.model.clone()).collect();
-    engine::prepare(&prepared.lake).await?;
-    for model in prepared.lake.closure(&models) {
-        (request.progress)(Progress::Computing { model: model.clone() });
-        prepared.lake.compute(&model).await?;
-    }
+    compute(&prepared, &models, request).await?;
     let mut plan = Plan { run, as_of, syncs: Vec::new(), findings: warnings(&prepared) };
     for passage in &mut passages {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });

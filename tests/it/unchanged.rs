@@ -98,6 +98,18 @@ fn the_sql_of_a_model_it_selects_from_counts() {
 }
 
 #[test]
+fn the_sql_of_a_model_that_suppresses_counts() {
+    let sink = Sink::start();
+    let project = shop(&sink, ADULTS);
+    project.audience("gone", "", "SELECT user_id FROM users WHERE user_id = 'u1'");
+    project.suppress("SELECT user_id FROM audiences.gone");
+    project.run(&[]);
+    assert_computes(&project, &["run"], false);
+    project.audience("gone", "", "SELECT user_id FROM users WHERE user_id = 'u2'");
+    assert_eq!(project.run(&[]).difference("adults.crm"), [1, 1, 0, 0]);
+}
+
+#[test]
 fn queries_of_clock_or_chance_and_files_just_written_are_always_computed() {
     for volatile in ["now() > '2020-01-01'", "current_date > '2020-01-01'", "random() < 2"] {
         let sink = Sink::start();
