@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use musterroll::destinations::Grain;
 use musterroll::engine::{
-    self, Compared, Comparison, DeliveredFiles, Lake, Limits, Reading, Records, Shape,
+    self, Compared, Comparison, DeliveredFiles, Lake, Limits, Reading, Records, Shape, Wanted,
 };
 use musterroll::project::{Emails, ModelKind, Project};
 use musterroll::record::{Call, Level};
@@ -124,7 +124,7 @@ pub async fn serve(words: &[&str]) -> Outcome {
     let [folder] = words else { return Err("a project is needed".into()) };
     let opened = Opened::new(Path::new(folder))?;
     let lake = opened.lake().await?;
-    engine::prepare(&lake).await?;
+    engine::compute(&lake, &Wanted::default(), |_| ()).await?;
     answering(async |words| {
         let [key] = words else { return Err("a model is needed".into()) };
         lake.compute(key).await?;

@@ -11,7 +11,7 @@ use datafusion::datasource::listing::{
 };
 use datafusion::prelude::col;
 use futures::StreamExt as _;
-use musterroll::engine::{self, Session};
+use musterroll::engine::{self, Session, Wanted};
 use musterroll::state::{Store, SyncState};
 use serde_json::{Value, json};
 
@@ -86,13 +86,13 @@ pub async fn serve(words: &[&str]) -> Outcome {
     let kept = folder.join("desired.parquet");
     let opened = Opened::new(folder)?;
     let lake = opened.lake().await?;
-    let merge = lake.session().ordered();
+    let merge = lake.session().ordered()?;
     let files = SyncState::open(&Store::new(&opened.project.state), "spend.sink")?.files();
     let delivered = newest(&opened.project.state.join("syncs/spend.sink"))?;
     let mut differing = std::fs::read_to_string(folder.join("differing.sql")).unwrap_or_default();
     answering(async |words| match words {
         ["prepare"] => {
-            engine::prepare(&lake).await?;
+            engine::compute(&lake, &Wanted::default(), |_| ()).await?;
             lake.compute(KEY).await?;
             let records = records(&lake, KEY)?;
             let compared = compare(&lake, &records, &files).await?;

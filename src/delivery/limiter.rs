@@ -25,7 +25,7 @@ use crate::destinations::{Common, Quota, Spec};
 /// Share of the window by which a permit may come early.
 const TOLERANCE: f64 = 0.010;
 /// Share of the window kept free for requests that take different times to arrive.
-const MARGIN: f64 = 0.008;
+const MARGIN: f64 = 0.012;
 /// Cells per permit where the interval is long enough for them.
 const CELLS: f64 = 1000.0;
 

@@ -165,7 +165,7 @@ pub async fn delivered_rows(
 ) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     for (sync, files) in syncs {
-        let merge = session.ordered();
+        let merge = session.ordered()?;
         if delivered::register(&merge, files, &["record_key"]).await?.is_none() {
             continue;
         }
@@ -196,7 +196,7 @@ pub async fn delivered_rows(
 /// How many records of a sync stand how: delivered, rejected, unsettled (withdrawn ones count as
 /// none of these).
 pub async fn standings(session: &Session, files: &DeliveredFiles) -> Result<[u64; 3]> {
-    let merge = session.ordered();
+    let merge = session.ordered()?;
     if delivered::register(&merge, files, &["record_key"]).await?.is_none() {
         return Ok([0; 3]);
     }

@@ -195,6 +195,7 @@ impl<'a> Labeller<'a> {
                 "change" => Arc::clone(&changes),
                 "origin" => Arc::clone(&origin),
                 "fingerprint" => Arc::clone(&print),
+                "record_key" => Arc::new(columns.keys.clone()),
                 _ => cast(batch.column(index), self.schema.field(index).data_type())?,
             });
         }

@@ -8,17 +8,17 @@ use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::DataFusionError;
+use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 
 use super::changes::{Changes, Labelling, write_changes};
-use super::columns::quoted;
 use super::delivered::{self, DeliveredFiles};
 use super::difference::{Difference, Fading, Reading};
 use super::error::{EngineError, Result};
 use super::files;
 use super::invalid::{self, Invalid};
-use super::lake::{IDENTIFIERS, INTERNAL, Lake, MEMBERS, PROFILES, SUPPRESSED};
+use super::lake::Lake;
 use super::records::{Records, normaliser, objector};
 use super::session::Session;
 use crate::destinations::Grain;
@@ -64,48 +64,13 @@ pub struct Compared {
     pub sql: String,
 }
 
-/// Computes the auxiliary queries that syncs select from, each once; what they select from themselves
-/// is computed before ([`Lake::needed`]).
-pub async fn prepare(lake: &Lake<'_>) -> Result<()> {
-    if lake.compute_auxiliary(IDENTIFIERS).await?.is_some() {
-        emails(lake).await?;
-    }
-    for name in [PROFILES, SUPPRESSED, MEMBERS] {
-        lake.compute_auxiliary(name).await?;
-    }
-    lake.refuse_double_profiles().await
-}
-
-/// `muster.emails`: every user's distinct emails with the time each was first added.
-async fn emails(lake: &Lake<'_>) -> Result<()> {
-    let session = lake.session();
-    let failed = |error| EngineError::of("`identifiers`", error);
-    let table = session
-        .context()
-        .table_provider(TableReference::partial(INTERNAL, IDENTIFIERS))
-        .await
-        .map_err(failed)?;
-    let dated = table.schema().column_with_name("added_at").is_some();
-    let added = if dated { "min(CAST(added_at AS TIMESTAMP))" } else { "CAST(NULL AS TIMESTAMP)" };
-    let key = quoted(&lake.project().users.key);
-    let sql = format!(
-        "SELECT CAST({key} AS VARCHAR) AS subject, trim(CAST(value AS VARCHAR)) AS email, {added} AS added_at \
-         FROM {INTERNAL}.{IDENTIFIERS} WHERE lower(CAST(type AS VARCHAR)) = 'email' AND {key} IS NOT NULL \
-         AND trim(CAST(value AS VARCHAR)) <> '' GROUP BY 1, 2"
-    );
-    let path = session.scratch("emails.parquet");
-    session.write("`identifiers`", &sql, &path).await?;
-    let table = files::table(session, &path, &[]).await?;
-    session.register(TableReference::partial(INTERNAL, "emails"), table).map_err(failed)
-}
-
 /// Compares one sync; the changes are written to the scratch folder, not sealed.
 pub async fn compare(lake: &Lake<'_>, comparison: &Comparison<'_>) -> Result<Compared> {
     let records = comparison.records;
     let session = lake.session();
     register_normalisers(session, records);
     let what = format!("the records of `{}`", records.sync);
-    let merge = session.ordered();
+    let merge = session.ordered()?;
     let schema = delivered::register(&merge, comparison.delivered, &records.orders()).await?;
     let difference = Difference {
         records,
@@ -159,7 +124,8 @@ async fn at_once(
 /// A session whose table `desired` is the query.
 async fn sorted_view(lake: &Lake<'_>, records: &Records) -> datafusion::error::Result<Session> {
     let session = lake.session().in_order();
-    session.register("desired", lake.session().view(&records.desired_sql()).await?)?;
+    let desired = lake.session().plan_sorted(&records.desired_sql()).await?;
+    session.register("desired", Arc::new(ViewTable::new(desired, None)))?;
     Ok(session)
 }
 
@@ -175,9 +141,10 @@ async fn merged(
     let orders = records.orders();
     let session = lake.session();
     let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
-    let rows = session.write(what, &records.desired_sql(), &desired_path).await?;
-    let invalid = invalid::list(lake, records, Some(&desired_path), what).await?;
     let failed = |error| EngineError::of(what, error);
+    let plan = session.plan_sorted(&records.desired_sql()).await.map_err(failed)?;
+    let rows = session.write_plan(what, &plan, &desired_path).await?;
+    let invalid = invalid::list(lake, records, Some(&desired_path), what).await?;
     let desired = files::table(merge, &desired_path, &orders).await?;
     merge.register("desired", desired).map_err(failed)?;
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
@@ -297,7 +264,7 @@ pub(super) async fn explain(
     desired: &Path,
     files: &DeliveredFiles,
 ) -> Result<[String; 2]> {
-    let merge = session.ordered();
+    let merge = session.ordered()?;
     let failed = |error| EngineError::of("the difference", error);
     let orders = records.orders();
     let table = files::table(&merge, desired, &orders).await?;

@@ -448,7 +448,7 @@ pub async fn compact(
     metadata: &BTreeMap<&str, String>,
 ) -> Result<u64> {
     let failed = |error| EngineError::of("folding what was delivered", error);
-    let ordered = session.ordered();
+    let ordered = session.ordered()?;
     if register(&ordered, files, &["record_key"]).await?.is_none() {
         return Ok(0);
     }

@@ -78,7 +78,7 @@ async fn reasons(session: &Session, what: &str) -> Result<Vec<(String, u64)>> {
 /// The rows of a list that an earlier run left: subject and reason.
 pub async fn invalid_rows(session: &Session, path: &Path) -> Result<Vec<(String, String)>> {
     let what = "the list of invalid records";
-    let ordered = session.ordered();
+    let ordered = session.ordered()?;
     let table = files::table(&ordered, path, &[]).await?;
     ordered.register("invalid", table).map_err(|error| EngineError::of(what, error))?;
     let sql = "SELECT subject, reason FROM invalid ORDER BY subject, reason";

@@ -1,5 +1,5 @@
 //! The project's queries against the project's tables: parsed, planned in order of their
-//! dependencies, checked against schemas without reading a row, and computed once each.
+//! dependencies, checked against schemas without reading a row.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,13 +13,11 @@ use datafusion::prelude::SQLOptions;
 
 use super::columns::{self, ModelColumn};
 use super::error::{EngineError, Result};
-use super::files;
 use super::fingerprint::is_steady;
 use super::session::{Limits, Session};
 use super::shapes;
 use super::sql::{self, Parsed, Reference};
 use super::tables::Tables;
-use super::writer::WriteError;
 use crate::finding::{Finding, Source};
 use crate::plan;
 use crate::project::{Model, ModelKind, Project, Query};
@@ -60,12 +58,6 @@ pub struct ModelPlan {
     pub columns: Vec<ModelColumn>,
     /// The query itself guarantees that no key comes twice.
     pub unique: bool,
-}
-
-/// A model or auxiliary query, computed.
-#[derive(Debug, Clone, Copy)]
-pub struct Computed {
-    pub rows: u64,
 }
 
 /// The auxiliary queries by the names under which Muster's own SQL selects from them.
@@ -173,6 +165,7 @@ impl<'a> Lake<'a> {
         all.collect()
     }
 
+    /// Models that a query selects from, by its name in `parsed`.
     fn dependencies(&self, key: &str) -> Vec<String> {
         let references = self.parsed.get(key).map(|parsed| &parsed.references);
         references.into_iter().flatten().filter_map(|r| self.model_of(r)).collect()
@@ -390,6 +383,22 @@ impl<'a> Lake<'a> {
         }
     }
 
+    /// A model's query, as it was parsed.
+    pub(super) fn model_query(&self, key: &str) -> Option<(&'a Model, &Parsed)> {
+        Some((self.project.model(key)?, self.parsed.get(key)?))
+    }
+
+    /// An auxiliary query, if the project has it.
+    pub(super) fn auxiliary_query(&self, name: &str) -> Option<(&'a Query, &Parsed)> {
+        let (_, query, _) = self.auxiliary().into_iter().find(|(other, ..)| *other == name)?;
+        Some((query, self.parsed.get(&format!("{INTERNAL}.{name}"))?))
+    }
+
+    /// Whether an auxiliary query selects from a model.
+    pub(super) fn needs_models(&self, name: &str) -> bool {
+        !self.dependencies(&format!("{INTERNAL}.{name}")).is_empty()
+    }
+
     /// The auxiliary queries there are, with the columns each must have.
     fn auxiliary(&self) -> Vec<(&'static str, &'a Query, Vec<String>)> {
         let project = self.project;
@@ -439,60 +448,6 @@ impl<'a> Lake<'a> {
                     .hint(format!("alias a column `AS {key}`"))
             })
             .collect()
-    }
-
-    /// Computes one model into the scratch folder and registers it under its name.
-    pub async fn compute(&self, key: &str) -> Result<Computed> {
-        let (Some(model), Some(parsed)) = (self.project.model(key), self.parsed.get(key)) else {
-            return Ok(Computed { rows: 0 });
-        };
-        let what = format!("{} `{key}`", model.kind.as_str());
-        let name = TableReference::partial(model.kind.schema(), key);
-        let computed = self.materialise(&what, &model.query.source, parsed, name).await?;
-        self.refuse_bad_keys(model).await?;
-        Ok(computed)
-    }
-
-    /// Computes an auxiliary query, if the project has it.
-    pub async fn compute_auxiliary(&self, name: &'static str) -> Result<Option<SchemaRef>> {
-        let found = self.auxiliary().into_iter().find(|(other, ..)| *other == name);
-        let (Some((_, query, _)), Some(parsed)) =
-            (found, self.parsed.get(&format!("{INTERNAL}.{name}")))
-        else {
-            return Ok(None);
-        };
-        let table = TableReference::partial(INTERNAL, name);
-        self.materialise(&format!("`{name}`"), &query.source, parsed, table.clone()).await?;
-        let provider = self.session.context().table_provider(table).await;
-        let provider = provider.map_err(|source| EngineError::of(format!("`{name}`"), source))?;
-        Ok(Some(provider.schema()))
-    }
-
-    async fn materialise(
-        &self,
-        what: &str,
-        source: &Source,
-        parsed: &Parsed,
-        name: TableReference,
-    ) -> Result<Computed> {
-        let failed = |error| match EngineError::of(what, error) {
-            EngineError::Failed { source: error, .. } => {
-                sql::failure(source, &error).note(format!("while computing {what}")).into()
-            }
-            other => other,
-        };
-        let state = self.session.state();
-        let plan = sql::plan(&state, parsed).await.map_err(failed)?;
-        let path = self.session.scratch(&format!("{name}.parquet"));
-        let write = async |stream| files::write_stream(&path, stream).await;
-        let rows = self.session.execute(&plan, write).await;
-        let rows = rows.map_err(|error| match error {
-            WriteError::Query(error) => failed(error),
-            WriteError::Disk(source) => EngineError::Write { path: path.clone(), source },
-        })?;
-        let table = files::table(&self.session, &path, &[]).await?;
-        self.session.register(name, table).map_err(failed)?;
-        Ok(Computed { rows })
     }
 }
 

@@ -2,7 +2,8 @@
 //! those that cannot (merges of spilled runs, hash tables) always find the rest.
 //!
 //! DataFusion's fair pool gives the whole limit to the spilling ones. A sort that then comes to merge
-//! its spilled runs finds nothing left, although every sort beside it could make room.
+//! its spilled runs finds nothing left, although every sort beside it could make room. Nor does it tell
+//! who needs what: a merge of spilled runs takes all it is given and could do with less.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,20 +21,22 @@ pub struct SharedPool {
     state: Mutex<State>,
 }
 
+/// By [`Kind`].
 #[derive(Debug, Default)]
 struct State {
-    /// Consumers that can spill and hold rows for long.
-    sharers: usize,
-    spillable: usize,
-    passing: usize,
-    fixed: usize,
+    consumers: [usize; 5],
+    held: [usize; 5],
 }
 
 /// What a consumer does when it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Spills what it holds.
+    /// Spills all it holds.
     Sharer,
+    /// Merges fewer spilled runs at a time.
+    Merge,
+    /// Hands on what it has grouped so far.
+    Partial,
     /// Spills one batch on its way from one partition to another.
     Passing,
     /// Fails.
@@ -42,10 +45,13 @@ enum Kind {
 
 impl Kind {
     fn of(consumer: &MemoryConsumer) -> Self {
+        let begins = |prefix| consumer.name().starts_with(prefix);
         match consumer.can_spill() {
-            true if consumer.name().starts_with("RepartitionExec") => Self::Passing,
-            true => Self::Sharer,
+            false if begins("ExternalSorterMerge") => Self::Merge,
             false => Self::Fixed,
+            true if begins("RepartitionExec") => Self::Passing,
+            true if begins("Partial") => Self::Partial,
+            true => Self::Sharer,
         }
     }
 }
@@ -61,26 +67,27 @@ impl SharedPool {
 
     /// What remains for a consumer that holds `held`.
     fn room(&self, state: &State, kind: Kind, held: usize) -> usize {
-        let free = self.limit.saturating_sub(state.spillable + state.passing + state.fixed);
-        match kind {
+        let free = self.limit.saturating_sub(state.held.iter().sum());
+        // What fails without it comes first; the others have parts of what that leaves.
+        let left = self.limit.saturating_sub(state.of(Kind::Fixed));
+        let sixteenths = |parts| left / 16 * parts;
+        let share =
+            |whole: usize| (whole / state.consumers[kind as usize].max(1)).saturating_sub(held);
+        let room = match kind {
             Kind::Fixed => free,
-            Kind::Passing => (self.limit / 16).saturating_sub(state.passing).min(free),
-            Kind::Sharer => {
-                let kept_free = self.limit / 16 * 6;
-                let shared = self.limit.saturating_sub(state.fixed.max(kept_free));
-                (shared / state.sharers.max(1)).saturating_sub(held)
-            }
-        }
+            // What a merge yields is merged once more by somebody who may fail.
+            Kind::Merge => free.saturating_sub(sixteenths(1)),
+            Kind::Passing => sixteenths(1).saturating_sub(state.of(Kind::Passing)),
+            Kind::Partial => share(sixteenths(2)),
+            Kind::Sharer => share(sixteenths(10).saturating_sub(state.of(Kind::Partial))),
+        };
+        room.min(free)
     }
 }
 
 impl State {
-    fn held(&mut self, kind: Kind) -> &mut usize {
-        match kind {
-            Kind::Sharer => &mut self.spillable,
-            Kind::Passing => &mut self.passing,
-            Kind::Fixed => &mut self.fixed,
-        }
+    fn of(&self, kind: Kind) -> usize {
+        self.held[kind as usize]
     }
 }
 
@@ -90,25 +97,20 @@ impl MemoryPool for SharedPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        if Kind::of(consumer) == Kind::Sharer {
-            self.state().sharers += 1;
-        }
+        self.state().consumers[Kind::of(consumer) as usize] += 1;
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        if Kind::of(consumer) == Kind::Sharer {
-            let mut state = self.state();
-            state.sharers = state.sharers.saturating_sub(1);
-        }
+        let consumers = &mut self.state().consumers[Kind::of(consumer) as usize];
+        *consumers = consumers.saturating_sub(1);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        *self.state().held(Kind::of(reservation.consumer())) += additional;
+        self.state().held[Kind::of(reservation.consumer()) as usize] += additional;
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        let mut state = self.state();
-        let held = state.held(Kind::of(reservation.consumer()));
+        let held = &mut self.state().held[Kind::of(reservation.consumer()) as usize];
         *held = held.saturating_sub(shrink);
     }
 
@@ -126,13 +128,12 @@ impl MemoryPool for SharedPool {
                 human_readable_size(self.limit),
             )));
         }
-        *state.held(kind) += additional;
+        state.held[kind as usize] += additional;
         Ok(())
     }
 
     fn reserved(&self) -> usize {
-        let state = self.state();
-        state.spillable + state.passing + state.fixed
+        self.state().held.iter().sum()
     }
 
     fn memory_limit(&self) -> MemoryLimit {
@@ -178,6 +179,38 @@ mod tests {
         let _exchanges = (passing("RepartitionExec[0]"), passing("RepartitionExec[1]"));
         let sort = MemoryConsumer::new("sort").with_can_spill(true).register(&pool);
         sort.try_grow(1000).unwrap();
+    }
+
+    #[test]
+    fn merges_that_take_what_they_get_leave_some_for_what_follows() {
+        let pool = pool();
+        let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&pool);
+        merge.try_grow(1500).unwrap();
+        assert!(merge.try_grow(1).is_err());
+        MemoryConsumer::new("SortPreservingMergeExec").register(&pool).try_grow(100).unwrap();
+    }
+
+    #[test]
+    fn what_hash_tables_hold_is_not_shared_out() {
+        let pool = pool();
+        let table = MemoryConsumer::new("HashJoinInput").register(&pool);
+        table.try_grow(800).unwrap();
+        let sort = MemoryConsumer::new("sort").with_can_spill(true).register(&pool);
+        sort.try_grow(500).unwrap();
+        assert!(sort.try_grow(1).is_err(), "the rest is for the merge");
+        MemoryConsumer::new("ExternalSorterMerge[0]").register(&pool).try_grow(250).unwrap();
+    }
+
+    #[test]
+    fn tables_that_are_handed_on_early_do_not_shrink_the_shares() {
+        let pool = pool();
+        let grouping = |name: &str| MemoryConsumer::new(name).with_can_spill(true).register(&pool);
+        let partial = grouping("PartialHashAggregateStream[0]");
+        let table = grouping("FinalHashAggregateStream[0]");
+        table.try_grow(1000).unwrap();
+        partial.try_grow(200).unwrap();
+        assert!(partial.try_grow(1).is_err());
+        assert!(table.try_grow(1).is_err());
     }
 
     #[test]

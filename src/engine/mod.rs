@@ -5,8 +5,10 @@ mod block;
 mod changes;
 mod columns;
 mod compare;
+mod compute;
 mod delivered;
 mod difference;
+mod encoder;
 mod error;
 mod files;
 mod fingerprint;
@@ -36,13 +38,14 @@ pub use changes::{
     BlocksError, ChangeCounts, Changes, Labelling, displaced_rows, read_blocks, write_changes,
 };
 pub use columns::ModelColumn;
-pub use compare::{Compared, Comparison, Usability, compare, prepare};
+pub use compare::{Compared, Comparison, Usability, compare};
+pub use compute::{Computed, Wanted, compute};
 pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folded, Folding, compact, fold};
 pub use difference::{Fading, Reading};
 pub use error::{EngineError, Result};
 pub use files::footer;
 pub use invalid::{Invalid, invalid_rows};
-pub use lake::{Computed, Lake, ModelPlan};
+pub use lake::{Lake, ModelPlan};
 pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;
 pub use session::{Limits, Session};

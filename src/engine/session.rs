@@ -12,12 +12,11 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::common::TableReference;
-use datafusion::datasource::ViewTable;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast as cast_to};
 use datafusion::physical_plan::common::{collect, spawn_buffered};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::physical_planner::DefaultPhysicalPlanner;
@@ -37,6 +36,16 @@ const SPILL_RESERVATION: usize = 1 << 20;
 
 /// Memory from which on a query may hold what makes it faster.
 const ROOMY: u64 = 1 << 30;
+
+/// Memory from which on two queries may hold what they need at once.
+const SIDE_BY_SIDE: u64 = 3 << 30;
+
+/// Merges of sorted files hold a batch of each; what they sort, which is what differs, is spilled past
+/// this part of the memory.
+const MERGE_SHARE: u64 = 64;
+
+/// The least memory of a merge, unless there is less.
+const MERGE_LEAST: u64 = 64 << 20;
 
 /// Batches that are made before they are asked for.
 const AHEAD: usize = 2;
@@ -67,6 +76,8 @@ pub struct Session {
     context: SessionContext,
     limits: Limits,
     order: Order,
+    /// All the memory there is, for a query that ran out of its share.
+    reserve: Arc<RuntimeEnv>,
 }
 
 /// What becomes of the order of sorted files.
@@ -87,32 +98,33 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// A session for models: parallel, every join allowed.
     pub fn new(limits: Limits) -> Result<Self> {
-        let runtime = runtime(&limits).map_err(|source| EngineError::of("the session", source))?;
+        let runtime = runtime(&limits.scratch, limits.memory);
+        let runtime = runtime.map_err(|source| EngineError::of("the session", source))?;
         let mut config = config(Width::of(&limits));
         config.options_mut().sql_parser.collect_spans = true;
         config.options_mut().catalog.default_catalog = "project".into();
-        let context = SessionContext::new_with_config_rt(config, runtime);
-        Ok(Self { context, limits, order: Order::Free })
+        let context = SessionContext::new_with_config_rt(config, Arc::clone(&runtime));
+        Ok(Self { context, limits, order: Order::Free, reserve: runtime })
     }
 
-    /// A session for merges of sorted files: one partition, no hash joins, same memory and time.
-    #[must_use]
-    pub fn ordered(&self) -> Self {
+    /// A session for merges of sorted files: one partition, no hash joins, a share of the memory, same
+    /// time.
+    pub fn ordered(&self) -> Result<Self> {
         let mut config = config(Width::MERGE);
         let optimizer = &mut config.options_mut().optimizer;
         optimizer.prefer_hash_join = false;
         optimizer.repartition_file_scans = false;
         optimizer.enable_dynamic_filter_pushdown = false;
-        let context = SessionContext::new_with_config_rt(config, self.context.runtime_env());
-        Self { context, limits: self.limits.clone(), order: Order::Kept }
+        let share = (self.limits.memory / MERGE_SHARE).max(MERGE_LEAST).min(self.limits.memory);
+        let runtime = runtime(&self.limits.scratch, share);
+        let runtime = runtime.map_err(|source| EngineError::of("the session", source))?;
+        Ok(self.with(config, Order::Kept, runtime))
     }
 
     /// A session with tables of its own, every join allowed, same memory and time.
     #[must_use]
     pub fn beside(&self) -> Self {
-        let runtime = self.context.runtime_env();
-        let context = SessionContext::new_with_config_rt(config(Width::of(&self.limits)), runtime);
-        Self { context, limits: self.limits.clone(), order: Order::Free }
+        self.with(config(Width::of(&self.limits)), Order::Free, Arc::clone(&self.reserve))
     }
 
     /// The same, in which what is made of a sorted view keeps its order: it is sorted although it is
@@ -122,8 +134,13 @@ impl Session {
         let mut config = config(Width::of(&self.limits));
         config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
         config.options_mut().optimizer.enable_round_robin_repartition = false;
-        let context = SessionContext::new_with_config_rt(config, self.context.runtime_env());
-        Self { context, limits: self.limits.clone(), order: Order::Free }
+        self.with(config, Order::Free, Arc::clone(&self.reserve))
+    }
+
+    fn with(&self, config: SessionConfig, order: Order, runtime: Arc<RuntimeEnv>) -> Self {
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        let (limits, reserve) = (self.limits.clone(), Arc::clone(&self.reserve));
+        Self { context, limits, order, reserve }
     }
 
     pub fn context(&self) -> &SessionContext {
@@ -132,6 +149,11 @@ impl Session {
 
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether there is memory for two queries side by side.
+    pub fn holds_two(&self) -> bool {
+        self.limits.memory >= SIDE_BY_SIDE
     }
 
     /// The session's state with its clock pinned to the run's time.
@@ -146,9 +168,22 @@ impl Session {
         self.state().create_logical_plan(sql).await
     }
 
-    /// What Muster's own SQL returns, in its order, as a table that is computed when it is read.
-    pub async fn view(&self, sql: &str) -> datafusion::error::Result<Arc<dyn TableProvider>> {
-        Ok(Arc::new(ViewTable::new(self.plan(sql).await?, None)))
+    /// Plans Muster's own SQL that sorts, with texts that are compact before they are sorted: as views
+    /// they share the buffers they were read into, and every batch of sorted rows keeps, and counts as its
+    /// own, the buffers of whatever its rows came from.
+    pub async fn plan_sorted(&self, sql: &str) -> datafusion::error::Result<LogicalPlan> {
+        let plan = self.plan(sql).await?;
+        let LogicalPlan::Sort(sort) = plan else { return Ok(plan) };
+        let columns = sort.input.schema().iter().map(|(qualifier, field)| {
+            let column = Expr::from((qualifier, field));
+            match field.data_type() {
+                DataType::Utf8View => cast_to(column, DataType::Utf8).alias(field.name()),
+                _ => column,
+            }
+        });
+        let columns: Vec<Expr> = columns.collect();
+        let input = Arc::unwrap_or_clone(sort.input);
+        LogicalPlanBuilder::from(input).project(columns)?.sort(sort.expr)?.build()
     }
 
     /// The physical plan, as text.
@@ -187,8 +222,13 @@ impl Session {
     /// Runs Muster's own SQL into a file; how many rows there are.
     pub async fn write(&self, what: &str, sql: &str, path: &Path) -> Result<u64> {
         let plan = self.plan(sql).await.map_err(|error| EngineError::of(what, error))?;
+        self.write_plan(what, &plan, path).await
+    }
+
+    /// Runs a plan into a file; how many rows there are.
+    pub async fn write_plan(&self, what: &str, plan: &LogicalPlan, path: &Path) -> Result<u64> {
         let write = async |stream| files::write_stream(path, stream).await;
-        self.execute(&plan, write).await.map_err(|error| error.of(what, path))
+        self.execute(plan, write).await.map_err(|error| error.of(what, path))
     }
 
     /// The whole numbers in the single row a query returns.
@@ -241,8 +281,12 @@ impl Session {
             options.execution.sort_spill_reservation_bytes = SPILL_RESERVATION;
         }
         let ordered = joins == Joins::Merge || self.order == Order::Kept;
-        let context = state.task_ctx();
-        let stream = execute_stream(physical(state, plan, ordered).await?, context)?;
+        let mut context = TaskContext::from(&state);
+        if joins == Joins::Merge {
+            context = context.with_runtime(Arc::clone(&self.reserve));
+        }
+        let plan = physical(state, plan, ordered).await?;
+        let stream = execute_stream(plan, Arc::new(context))?;
         // The next rows are made while these are used.
         Ok(spawn_buffered(stream, AHEAD))
     }
@@ -324,16 +368,62 @@ impl Width {
     }
 }
 
-fn runtime(limits: &Limits) -> datafusion::error::Result<Arc<RuntimeEnv>> {
-    let bytes = usize::try_from(limits.memory).unwrap_or(usize::MAX);
+/// Memory for queries that share it, and where they spill.
+fn runtime(scratch: &Path, memory: u64) -> datafusion::error::Result<Arc<RuntimeEnv>> {
+    let bytes = usize::try_from(memory).unwrap_or(usize::MAX);
     let named = NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(NonZeroUsize::MIN);
     let pool = TrackConsumersPool::new(SharedPool::new(bytes), named);
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))
-        .with_disk_manager_builder(disk(&limits.scratch))
+        .with_disk_manager_builder(disk(scratch))
         .build_arc()
 }
 
 fn disk(scratch: &Path) -> DiskManagerBuilder {
     DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![scratch.to_owned()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A single value of 100 MB, which no query can spill.
+    const LARGE: &str = "SELECT CAST(length(string_agg(repeat('x', 1000), '')) AS BIGINT) \
+                         FROM generate_series(1, 100000)";
+
+    fn session(memory: u64, scratch: &tempfile::TempDir) -> Session {
+        let scratch = scratch.path().to_owned();
+        Session::new(Limits { memory, scratch, as_of: DateTime::default() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_merge_has_a_share_of_the_memory_and_all_of_it_when_that_is_not_enough() {
+        let scratch = tempfile::tempdir().unwrap();
+        let merge = session(1 << 30, &scratch).ordered().unwrap();
+        let plan = merge.plan(LARGE).await.unwrap();
+        let once = collect(merge.stream(&plan).await.unwrap()).await;
+        assert!(once.is_err_and(|error| ran_out_of_memory(&error)));
+        assert_eq!(merge.counts("it", LARGE).await.unwrap(), [100_000_000]);
+
+        let merge = session(32 << 20, &scratch).ordered().unwrap();
+        let refused = merge.counts("it", LARGE).await.unwrap_err();
+        assert!(matches!(refused, EngineError::Exhausted { .. }), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn texts_are_compact_before_they_are_sorted() {
+        let scratch = tempfile::tempdir().unwrap();
+        let session = session(1 << 30, &scratch);
+        let sql = "SELECT CAST(value AS VARCHAR) AS text, value FROM generate_series(1, 9) ORDER BY text DESC";
+        let types = |plan: &LogicalPlan| {
+            plan.schema().fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>()
+        };
+        let plan = session.plan(sql).await.unwrap();
+        assert_eq!(types(&plan), [DataType::Utf8View, DataType::Int64]);
+        let plan = session.plan_sorted(sql).await.unwrap();
+        assert_eq!(types(&plan), [DataType::Utf8, DataType::Int64]);
+        let rows = collect(session.stream(&plan).await.unwrap()).await.unwrap();
+        let numbers = rows[0].column(1).as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+        assert_eq!(numbers.values().to_vec(), [9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    }
 }

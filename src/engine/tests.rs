@@ -17,6 +17,10 @@ use crate::record::{Call, Change, Value};
 /// Who there is: value (none: NULL) and emails.
 type World = BTreeMap<u8, (Option<i8>, BTreeSet<u8>)>;
 
+fn score() -> Wanted {
+    Wanted { models: ["score".to_owned()].into(), identifiers: false }
+}
+
 /// A project with one trait model over two small tables.
 struct Shop {
     folder: tempfile::TempDir,
@@ -107,8 +111,7 @@ impl Shop {
             per_trait: false,
             model,
         };
-        prepare(&lake).await.unwrap();
-        lake.compute("score").await.unwrap();
+        compute(&lake, &score(), |_| ()).await.unwrap();
         let comparison = Comparison {
             records: &records,
             delivered: &self.files,
@@ -314,12 +317,12 @@ async fn the_first_changes_are_sorted_once_and_before_they_are_labelled() {
     let records = shop.records.clone().unwrap();
     let mut lake = Lake::new(&shop.project, shop.limits()).unwrap();
     assert!(lake.analyse().await.is_empty());
-    prepare(&lake).await.unwrap();
-    lake.compute("score").await.unwrap();
+    compute(&lake, &score(), |_| ()).await.unwrap();
     let plan = super::compare::explain_first(&lake, &records).await.unwrap();
     let (labels, rest) = plan.split_once("SortExec:").unwrap();
     assert!(labels.contains(" as change"), "{plan}");
     assert!(!rest.contains("SortExec:"), "{plan}");
+    assert!(rest.contains("AS Utf8)"), "{plan}");
 }
 
 async fn assert_merges(shop: &Shop, records: &Records, desired: &Path, layered: usize) {

@@ -10,16 +10,14 @@ use std::thread::JoinHandle;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+use super::encoder::Encoder;
 use super::error::EngineError;
 
-/// Rows per row group: small enough that a writer holds little, large enough to scan fast.
-const ROW_GROUP: usize = 256 * 1024;
 /// Bytes of distinct values after which a column is not worth a dictionary: keys never are, and
 /// looking each of them up costs more than compressing it.
 const DICTIONARY: usize = 64 * 1024;
@@ -37,7 +35,7 @@ pub enum WriteError {
 /// thread has ended.
 pub struct Writer {
     batches: Option<SyncSender<RecordBatch>>,
-    encoding: Option<JoinHandle<Result<ArrowWriter<File>, ParquetError>>>,
+    encoding: Option<JoinHandle<Result<Encoder, ParquetError>>>,
     rows: u64,
 }
 
@@ -49,7 +47,7 @@ impl Writer {
         metadata: &BTreeMap<&str, String>,
     ) -> Result<Self, WriteError> {
         let file = File::create(path).map_err(disk)?;
-        let inner = ArrowWriter::try_new(file, schema, Some(properties(metadata))).map_err(disk)?;
+        let inner = Encoder::new(file, schema, properties(metadata)).map_err(disk)?;
         let (batches, waiting) = sync_channel(AHEAD);
         let encoding = std::thread::Builder::new()
             .name("muster-writer".into())
@@ -70,13 +68,13 @@ impl Writer {
 
     /// Writes the footer and flushes to disk; how many rows there are.
     pub fn finish(mut self) -> Result<u64, WriteError> {
-        let file = self.end()?.into_inner().map_err(disk)?;
+        let file = self.end()?.finish().map_err(disk)?;
         file.sync_all().map_err(disk)?;
         Ok(self.rows)
     }
 
     /// Waits until everything is encoded.
-    fn end(&mut self) -> Result<ArrowWriter<File>, WriteError> {
+    fn end(&mut self) -> Result<Encoder, WriteError> {
         self.batches = None;
         let ended = self.encoding.take().map(JoinHandle::join);
         let lost = || disk(std::io::Error::other("the thread that writes it has stopped"));
@@ -91,10 +89,7 @@ impl Drop for Writer {
     }
 }
 
-fn encode(
-    mut inner: ArrowWriter<File>,
-    waiting: &Receiver<RecordBatch>,
-) -> Result<ArrowWriter<File>, ParquetError> {
+fn encode(mut inner: Encoder, waiting: &Receiver<RecordBatch>) -> Result<Encoder, ParquetError> {
     for batch in waiting {
         inner.write(&batch)?;
     }
@@ -108,7 +103,6 @@ fn properties(metadata: &BTreeMap<&str, String>) -> WriterProperties {
         .map(|(key, value)| KeyValue { key: (*key).to_owned(), value: Some(value.clone()) });
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP))
         .set_dictionary_page_size_limit(DICTIONARY)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_key_value_metadata(Some(metadata.collect()))

@@ -15,7 +15,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::engine::{self, Compared, Comparison, DeliveredFiles, Fading, Lake, Reading, Records};
+use crate::engine::{
+    self, Compared, Comparison, DeliveredFiles, Fading, Lake, Reading, Records, Wanted,
+};
 use crate::finding::Finding;
 use crate::guard::{self, Movement};
 use crate::plan;
@@ -346,18 +348,19 @@ fn skip_what_is_not_due(passages: &mut [Passage], request: &Request) {
     }
 }
 
-/// Computes every model that syncs of these need, once, then the auxiliary queries, which may select
-/// from models.
-async fn compute(
+/// Computes what these syncs select from, each model once.
+async fn compute<'a>(
     prepared: &Prepared<'_>,
-    models: &BTreeSet<String>,
+    passages: impl Iterator<Item = &'a Passage> + Clone,
     request: &Request,
 ) -> Result<(), Refused> {
-    for model in prepared.lake.needed(models) {
-        (request.progress)(Progress::Computing { model: model.clone() });
-        prepared.lake.compute(&model).await?;
-    }
-    Ok(engine::prepare(&prepared.lake).await?)
+    let wanted = Wanted {
+        models: passages.clone().map(|passage| passage.sync.model.clone()).collect(),
+        identifiers: passages.into_iter().any(|passage| !passage.records.identifiers().is_empty()),
+    };
+    let computing =
+        |model: &str| (request.progress)(Progress::Computing { model: model.to_owned() });
+    Ok(engine::compute(&prepared.lake, &wanted, computing).await?)
 }
 
 /// Computes what is needed, then what each sync has to say.
@@ -367,15 +370,10 @@ async fn compare(
     run: &RunId,
     request: &Request,
 ) -> Result<(), Refused> {
-    let active: BTreeSet<String> = passages
-        .iter()
-        .filter(|passage| passage.is_active())
-        .map(|passage| passage.sync.model.clone())
-        .collect();
-    if active.is_empty() {
+    if !passages.iter().any(Passage::is_active) {
         return Ok(());
     }
-    compute(prepared, &active, request).await?;
+    compute(prepared, passages.iter().filter(|passage| passage.is_active()), request).await?;
     for passage in passages.iter_mut().filter(|passage| passage.is_active()) {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });
         let files = passage.state.files();
@@ -528,8 +526,7 @@ pub async fn plan(project: &Project, request: &Request, detail: Detail) -> Resul
     let chosen = choose(&prepared, request)?;
     let mut passages = open(&prepared, &store, &chosen, (&run, request))?;
     passages.iter().try_for_each(|passage| passage.state.verify())?;
-    let models: BTreeSet<String> = chosen.iter().map(|sync| sync.model.clone()).collect();
-    compute(&prepared, &models, request).await?;
+    compute(&prepared, passages.iter(), request).await?;
     let mut plan = Plan { run, as_of, syncs: Vec::new(), findings: warnings(&prepared) };
     for passage in &mut passages {
         (request.progress)(Progress::Comparing { sync: passage.sync.name.clone() });
