@@ -15,6 +15,7 @@ use super::lake::{IDENTIFIERS, INTERNAL, Lake, MEMBERS, PROFILES, SUPPRESSED};
 use super::sql;
 use super::writer::WriteError;
 use crate::finding::Source;
+use crate::project::Query;
 
 /// What is to be computed for some syncs.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +45,7 @@ pub async fn compute(lake: &Lake<'_>, wanted: &Wanted, computing: impl Fn(&str))
     let all = [IDENTIFIERS, PROFILES, SUPPRESSED, MEMBERS].into_iter();
     let waits = |name: &&str| !lake.session().holds_two() || lake.needs_models(name);
     let (after, beside): (Vec<_>, Vec<_>) = all.partition(waits);
-    // Files are encoded by one thread each: what computes has a core to spare every time one ends.
+    // Whenever one of them waits for a few partitions or for its file, the other has the cores.
     tokio::try_join!(Box::pin(models), Box::pin(auxiliary(lake, &beside, wanted)))?;
     Box::pin(auxiliary(lake, &after, wanted)).await
 }
@@ -53,10 +54,11 @@ async fn auxiliary(lake: &Lake<'_>, names: &[&str], wanted: &Wanted) -> Result<(
     for name in names {
         match *name {
             IDENTIFIERS => identifiers(lake, wanted.identifiers).await?,
+            PROFILES => {
+                lake.compute_auxiliary(PROFILES).await?;
+                lake.refuse_double_profiles().await?;
+            }
             name => lake.compute_auxiliary(name).await?,
-        }
-        if *name == PROFILES {
-            lake.refuse_double_profiles().await?;
         }
     }
     Ok(())
@@ -66,7 +68,7 @@ async fn auxiliary(lake: &Lake<'_>, names: &[&str], wanted: &Wanted) -> Result<(
 /// themselves are kept only where something else is made from them, too.
 async fn identifiers(lake: &Lake<'_>, kept: bool) -> Result<()> {
     let Some((query, parsed)) = lake.auxiliary_query(IDENTIFIERS) else { return Ok(()) };
-    let work = Work { what: format!("`{IDENTIFIERS}`"), source: &query.source };
+    let work = Work::auxiliary(IDENTIFIERS, query);
     let plan = lake.planned(&work, parsed).await?;
     let added = match plan.schema().has_column_with_unqualified_name("added_at") {
         true => "min(CAST(added_at AS TIMESTAMP))",
@@ -96,7 +98,11 @@ struct Work<'a> {
     source: &'a Source,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn auxiliary(name: &str, query: &'a Query) -> Self {
+        Self { what: format!("`{name}`"), source: &query.source }
+    }
+
     fn failed(&self, error: DataFusionError) -> EngineError {
         let what = &self.what;
         match EngineError::of(what, error) {
@@ -126,7 +132,7 @@ impl Lake<'_> {
     /// Computes an auxiliary query, if the project has it.
     async fn compute_auxiliary(&self, name: &str) -> Result<()> {
         let Some((query, parsed)) = self.auxiliary_query(name) else { return Ok(()) };
-        let work = Work { what: format!("`{name}`"), source: &query.source };
+        let work = Work::auxiliary(name, query);
         let plan = self.planned(&work, parsed).await?;
         self.materialise(&work, &plan, TableReference::partial(INTERNAL, name)).await?;
         Ok(())

@@ -98,8 +98,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// A session for models: parallel, every join allowed.
     pub fn new(limits: Limits) -> Result<Self> {
-        let runtime = runtime(&limits.scratch, limits.memory);
-        let runtime = runtime.map_err(|source| EngineError::of("the session", source))?;
+        let runtime = runtime(&limits.scratch, limits.memory)?;
         let mut config = config(Width::of(&limits));
         config.options_mut().sql_parser.collect_spans = true;
         config.options_mut().catalog.default_catalog = "project".into();
@@ -116,8 +115,7 @@ impl Session {
         optimizer.repartition_file_scans = false;
         optimizer.enable_dynamic_filter_pushdown = false;
         let share = (self.limits.memory / MERGE_SHARE).max(MERGE_LEAST).min(self.limits.memory);
-        let runtime = runtime(&self.limits.scratch, share);
-        let runtime = runtime.map_err(|source| EngineError::of("the session", source))?;
+        let runtime = runtime(&self.limits.scratch, share)?;
         Ok(self.with(config, Order::Kept, runtime))
     }
 
@@ -369,7 +367,7 @@ impl Width {
 }
 
 /// Memory for queries that share it, and where they spill.
-fn runtime(scratch: &Path, memory: u64) -> datafusion::error::Result<Arc<RuntimeEnv>> {
+fn runtime(scratch: &Path, memory: u64) -> Result<Arc<RuntimeEnv>> {
     let bytes = usize::try_from(memory).unwrap_or(usize::MAX);
     let named = NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(NonZeroUsize::MIN);
     let pool = TrackConsumersPool::new(SharedPool::new(bytes), named);
@@ -377,6 +375,7 @@ fn runtime(scratch: &Path, memory: u64) -> datafusion::error::Result<Arc<Runtime
         .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(disk(scratch))
         .build_arc()
+        .map_err(|source| EngineError::of("the session", source))
 }
 
 fn disk(scratch: &Path) -> DiskManagerBuilder {
