@@ -194,8 +194,11 @@ impl Batcher {
     }
 
     fn finish(&mut self, chunk: &mut Vec<Prepared>) {
-        let messages = std::mem::take(&mut self.messages);
-        let encoded = std::mem::take(&mut self.encoded);
+        // The next batch will be about as long.
+        let next = Vec::with_capacity(self.messages.len());
+        let messages = std::mem::replace(&mut self.messages, next);
+        let next = Vec::with_capacity(self.encoded.len());
+        let encoded = std::mem::replace(&mut self.encoded, next);
         self.bytes = 0;
         chunk.extend(batch(messages, encoded).map(Prepared::Batch));
     }

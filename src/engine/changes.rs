@@ -14,14 +14,11 @@ use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use sha2::{Digest, Sha256};
 
-use super::block::{Block, Shape, changes_schema_version};
+use super::block::changes_schema_version;
 use super::columns::column;
-
-use super::writer::{WriteError, Writer};
+use super::writer::{Purpose, WriteError, Writer};
 use crate::record::Change;
 
 /// How many records changed in which way.
@@ -95,7 +92,7 @@ pub async fn write_changes(
         ("muster.sync", labelling.sync.to_owned()),
         ("muster.run", labelling.run.to_owned()),
     ]);
-    let mut writer = Writer::create(path, Arc::clone(&labeller.schema), &metadata)?;
+    let mut writer = Writer::create(path, Arc::clone(&labeller.schema), Purpose::State(&metadata))?;
     let (mut counts, mut seen) = (ChangeCounts::default(), 0);
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(WriteError::Query)?;
@@ -172,6 +169,7 @@ impl<'a> Labeller<'a> {
         let mut origins = Vec::with_capacity(batch.num_rows());
         let mut ids = FixedSizeBinaryBuilder::with_capacity(batch.num_rows(), 16);
         let mut changes = Vec::with_capacity(batch.num_rows());
+        let mut said = Vec::new();
         for (row, print) in prints.iter().enumerate() {
             let again =
                 columns.fingerprint.is_valid(row) && columns.fingerprint.value(row) == *print;
@@ -179,7 +177,7 @@ impl<'a> Labeller<'a> {
                 true => columns.origin.value(row),
                 false => self.labelling.origin,
             };
-            ids.append_value(self.message_id(columns.keys.value(row), origin, *print))?;
+            ids.append_value(self.message_id(columns.keys.value(row), origin, *print, &mut said))?;
             let change = Change::parse(columns.changes.value(row)).unwrap_or(Change::Held);
             let held = again && change.is_sent() && self.is_held(&columns, row);
             counts.add(change, held);
@@ -220,13 +218,14 @@ impl<'a> Labeller<'a> {
             true => None,
             false => Some(self.converter.convert_columns(&values)?),
         };
+        let mut said = Vec::new();
         let print = |row: usize| {
-            let mut hash = Sha256::new();
-            hash.update([u8::from(columns.changes.value(row) == "exited")]);
+            said.clear();
+            said.push(u8::from(columns.changes.value(row) == "exited"));
             if let Some(rows) = &rows {
-                hash.update(rows.row(row).data());
+                said.extend_from_slice(rows.row(row).data());
             }
-            let digest = hash.finalize();
+            let digest = Sha256::digest(&said);
             let mut bytes = [0; 8];
             bytes.copy_from_slice(&digest[..8]);
             i64::from_be_bytes(bytes)
@@ -236,14 +235,15 @@ impl<'a> Labeller<'a> {
 
     /// The same for every retry of a transition, another one for the next: `origin` says up to which
     /// run the state was folded when it was first tried, which no two transitions of a record share.
-    fn message_id(&self, key: &str, origin: &str, print: i64) -> [u8; 16] {
-        let mut hash = Sha256::new();
+    /// `said` is room for what is hashed, in one piece.
+    fn message_id(&self, key: &str, origin: &str, print: i64, said: &mut Vec<u8>) -> [u8; 16] {
+        said.clear();
         for part in [self.labelling.sync, key, origin] {
-            hash.update(part.as_bytes());
-            hash.update([0]);
+            said.extend_from_slice(part.as_bytes());
+            said.push(0);
         }
-        hash.update(print.to_be_bytes());
-        let digest = hash.finalize();
+        said.extend_from_slice(&print.to_be_bytes());
+        let digest = Sha256::digest(said);
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         id
@@ -271,60 +271,4 @@ impl Columns {
             retry_at: number("retry_at")?,
         })
     }
-}
-
-/// Numbers, as half-open ranges, of the rows that a replacement takes off without a message.
-pub fn displaced_rows(path: &Path) -> std::result::Result<Vec<[u64; 2]>, BlocksError> {
-    let (mut rows, mut number) = (Vec::<[u64; 2]>::new(), 0);
-    for batch in columns_of(path, |name| name == "change")? {
-        for change in batch?.column(0).as_string::<i32>() {
-            if change == Some(Change::Displaced.as_str()) {
-                match rows.last_mut() {
-                    Some([_, end]) if *end == number => *end += 1,
-                    _ => rows.push([number, number + 1]),
-                }
-            }
-            number += 1;
-        }
-    }
-    Ok(rows)
-}
-
-/// What can go wrong while reading sealed changes.
-pub type BlocksError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Reads some columns of a file of changes. Blocks the thread.
-pub(super) fn columns_of(
-    path: &Path,
-    wanted: impl Fn(&str) -> bool,
-) -> std::result::Result<ParquetRecordBatchReader, BlocksError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path)?)?;
-    let fields = builder.schema().fields().iter().enumerate();
-    let roots = fields.filter(|(_, field)| wanted(field.name())).map(|(index, _)| index);
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
-    Ok(builder.with_projection(mask).with_batch_size(8192).build()?)
-}
-
-/// Reads sealed changes block by block. Blocks the thread.
-pub fn read_blocks(
-    path: &Path,
-    shape: &Arc<Shape>,
-) -> std::result::Result<
-    impl Iterator<Item = std::result::Result<Block, BlocksError>> + Send + use<>,
-    BlocksError,
-> {
-    let wanted = |name: &str| {
-        let prefixes = ["value.", "send.", "id.", "held.", "profile."];
-        ["record_key", "subject", "email", "change", "message_id"].contains(&name)
-            || prefixes.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let reader = columns_of(path, wanted)?;
-    let shape = Arc::clone(shape);
-    let mut first_row = 0_u64;
-    Ok(reader.map(move |batch| {
-        let batch = batch?;
-        let block = Block::new(Arc::clone(&shape), first_row, &batch)?;
-        first_row += batch.num_rows() as u64;
-        Ok(block)
-    }))
 }

@@ -13,7 +13,7 @@ use super::error::{EngineError, Result};
 use super::files;
 use super::lake::{IDENTIFIERS, INTERNAL, Lake, MEMBERS, PROFILES, SUPPRESSED};
 use super::sql;
-use super::writer::WriteError;
+use super::writer::{Purpose, WriteError};
 use crate::finding::Source;
 use crate::project::Query;
 
@@ -152,7 +152,7 @@ impl Lake<'_> {
     ) -> Result<u64> {
         let session = self.session();
         let path = session.scratch(&format!("{name}.parquet"));
-        let write = async |stream| files::write_stream(&path, stream).await;
+        let write = async |stream| files::write_stream(&path, stream, Purpose::Scratch).await;
         let rows = session.execute(plan, write).await.map_err(|error| match error {
             WriteError::Query(error) => work.failed(error),
             WriteError::Disk(source) => EngineError::Write { path: path.clone(), source },

@@ -9,9 +9,11 @@ use datafusion::arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_writer::{
     ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriter, compute_leaves,
 };
+use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
 /// Rows per row group: small enough that a writer holds little, large enough to scan fast.
 const ROW_GROUP: usize = 256 * 1024;
@@ -19,6 +21,12 @@ const ROW_GROUP: usize = 256 * 1024;
 const MOST_THREADS: usize = 4;
 /// Rows below which threads cost more than they take over.
 const FEW_ROWS: usize = 1024;
+
+/// Columns of a row group as they lie in another file.
+pub(super) struct Chunks {
+    pub file: File,
+    pub chunks: Vec<ColumnChunkMetaData>,
+}
 
 /// Like [`ArrowWriter`], with the columns of every batch shared out among threads.
 pub(super) struct Encoder {
@@ -64,9 +72,32 @@ impl Encoder {
         self.file.into_inner()
     }
 
+    /// A row group whose first columns are taken over as they are, neither decoded nor encoded; in
+    /// the others all rows are the same, and `others` holds some of them.
+    pub fn take_over(&mut self, first: &Chunks, others: &RecordBatch, rows: usize) -> Result<()> {
+        self.flush()?;
+        let row_group = self.file.flushed_row_groups().len();
+        let mut columns = self.factory.create_column_writers(row_group)?;
+        self.columns = columns.split_off(first.chunks.len());
+        let mut done = 0;
+        while done < rows {
+            let some = others.num_rows().min(rows - done);
+            self.encode(&others.slice(0, some))?;
+            done += some;
+        }
+        let mut group = self.file.next_row_group()?;
+        for chunk in &first.chunks {
+            group.append_column(&first.file, as_it_lies(chunk, rows))?;
+        }
+        close(self.columns.drain(..), group)
+    }
+
+    /// Into the last columns, as many as the batch has.
     fn encode(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut leaves = Vec::with_capacity(self.columns.len());
-        for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
+        let fields = self.schema.fields();
+        let fields = &fields[fields.len() - batch.num_columns()..];
+        for (field, array) in fields.iter().zip(batch.columns()) {
             leaves.extend(compute_leaves(field, array)?);
         }
         let work = Mutex::new(self.columns.iter_mut().zip(leaves));
@@ -92,13 +123,31 @@ impl Encoder {
         if self.rows == 0 {
             return Ok(());
         }
-        let mut group = self.file.next_row_group()?;
-        for column in self.columns.drain(..) {
-            column.close()?.append_to_row_group(&mut group)?;
-        }
-        group.close()?;
         self.rows = 0;
-        Ok(())
+        close(self.columns.drain(..), self.file.next_row_group()?)
+    }
+}
+
+/// Ends a row group with these columns.
+fn close(
+    columns: impl Iterator<Item = ArrowColumnWriter>,
+    mut group: SerializedRowGroupWriter<'_, File>,
+) -> Result<()> {
+    for column in columns {
+        column.close()?.append_to_row_group(&mut group)?;
+    }
+    group.close()?;
+    Ok(())
+}
+
+fn as_it_lies(chunk: &ColumnChunkMetaData, rows: usize) -> ColumnCloseResult {
+    ColumnCloseResult {
+        bytes_written: chunk.compressed_size().unsigned_abs(),
+        rows_written: rows as u64,
+        metadata: chunk.clone(),
+        bloom_filter: None,
+        column_index: None,
+        offset_index: None,
     }
 }
 

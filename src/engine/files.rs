@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::error::{EngineError, Result};
 use super::parquet_format::Parquet;
 use super::session::Session;
-use super::writer::{WriteError, Writer};
+use super::writer::{Purpose, WriteError, Writer};
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::listing::{
@@ -21,17 +21,10 @@ use futures::StreamExt;
 /// Writes everything a stream yields; how many rows there are.
 pub async fn write_stream(
     path: &Path,
-    stream: SendableRecordBatchStream,
-) -> std::result::Result<u64, WriteError> {
-    write_stream_with(path, stream, &BTreeMap::new()).await
-}
-
-pub async fn write_stream_with(
-    path: &Path,
     mut stream: SendableRecordBatchStream,
-    metadata: &BTreeMap<&str, String>,
+    purpose: Purpose<'_>,
 ) -> std::result::Result<u64, WriteError> {
-    let mut writer = Writer::create(path, stream.schema(), metadata)?;
+    let mut writer = Writer::create(path, stream.schema(), purpose)?;
     while let Some(batch) = stream.next().await {
         writer.write(batch.map_err(WriteError::Query)?)?;
     }

@@ -12,6 +12,8 @@ mod encoder;
 mod error;
 mod files;
 mod fingerprint;
+mod folding;
+
 mod invalid;
 mod keys;
 mod lake;
@@ -20,6 +22,7 @@ mod memory;
 mod messages;
 mod parquet_format;
 mod records;
+mod sealed;
 mod session;
 mod shapes;
 mod shared;
@@ -34,20 +37,21 @@ pub use answer::{
     DELIVERIES, Rows, answer, delivered_rows, register_rows, register_union, standings,
 };
 pub use block::{Block, BlockError, FixtureRow, Shape, changes_schema_version};
-pub use changes::{
-    BlocksError, ChangeCounts, Changes, Labelling, displaced_rows, read_blocks, write_changes,
-};
+pub use changes::{ChangeCounts, Changes, Labelling, write_changes};
 pub use columns::ModelColumn;
 pub use compare::{Compared, Comparison, Usability, compare};
 pub use compute::{Computed, Wanted, compute};
-pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, Folded, Folding, compact, fold};
+pub use delivered::{DELIVERED_FORMAT, DeliveredFiles, compact};
 pub use difference::{Fading, Reading};
 pub use error::{EngineError, Result};
 pub use files::footer;
+pub use folding::{Folded, Folding, fold};
 pub use invalid::{Invalid, invalid_rows};
 pub use lake::{Lake, ModelPlan};
 pub use messages::{MessageRow, MessagesError, messages_to_parquet};
 pub use records::Records;
+pub use sealed::{BlocksError, displaced_rows, read_blocks};
 pub use session::{Limits, Session};
 pub use sql::references_of as references;
 pub use wording::Wording;
+pub use writer::Purpose;

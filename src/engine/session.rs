@@ -26,7 +26,7 @@ use super::columns::first_row_counts;
 use super::error::{EngineError, Result};
 use super::files;
 use super::memory::SharedPool;
-use super::writer::WriteError;
+use super::writer::{Purpose, WriteError};
 
 /// How many of the largest consumers an out-of-memory message names.
 const NAMED_CONSUMERS: usize = 3;
@@ -218,14 +218,26 @@ impl Session {
     }
 
     /// Runs Muster's own SQL into a file; how many rows there are.
-    pub async fn write(&self, what: &str, sql: &str, path: &Path) -> Result<u64> {
+    pub async fn write(
+        &self,
+        what: &str,
+        sql: &str,
+        path: &Path,
+        purpose: Purpose<'_>,
+    ) -> Result<u64> {
         let plan = self.plan(sql).await.map_err(|error| EngineError::of(what, error))?;
-        self.write_plan(what, &plan, path).await
+        self.write_plan(what, &plan, path, purpose).await
     }
 
     /// Runs a plan into a file; how many rows there are.
-    pub async fn write_plan(&self, what: &str, plan: &LogicalPlan, path: &Path) -> Result<u64> {
-        let write = async |stream| files::write_stream(path, stream).await;
+    pub async fn write_plan(
+        &self,
+        what: &str,
+        plan: &LogicalPlan,
+        path: &Path,
+        purpose: Purpose<'_>,
+    ) -> Result<u64> {
+        let write = async |stream| files::write_stream(path, stream, purpose).await;
         self.execute(plan, write).await.map_err(|error| error.of(what, path))
     }
 

@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
     Array, AsArray, BooleanArray, RecordBatch, RecordBatchReader, StringArray,
 };
 
-use super::changes::{BlocksError, columns_of};
+use super::sealed::{BlocksError, columns_of};
 use crate::record::Change;
 
 /// What is said of one field of a member who leaves: that somebody else has the same.

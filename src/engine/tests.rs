@@ -4,8 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::concat_batches;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::*;
@@ -153,6 +159,10 @@ impl Shop {
         let twice = session.scratch("twice.parquet");
         fold(&changes.path, &folding, &twice, &none).unwrap();
         assert_eq!(fs::read(&fresh).unwrap(), fs::read(&twice).unwrap(), "folding is idempotent");
+        let grouped = in_groups_of_two(&changes.path);
+        let regrouped = session.scratch("regrouped.parquet");
+        let same = fold(grouped.path(), &folding, &regrouped, &none).unwrap();
+        assert_eq!((same, read(&regrouped)), (folded, read(&fresh)), "whatever arrived together");
         match first {
             true => self.files.base = Some(fresh),
             false => self.files.deltas.push(fresh),
@@ -185,6 +195,25 @@ impl Shop {
         let blocks = read_blocks(&compared.changes.path, &shape.into()).unwrap();
         blocks.collect::<std::result::Result<_, _>>().unwrap()
     }
+}
+
+fn read(path: &Path) -> RecordBatch {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let schema = Arc::clone(reader.schema());
+    let batches: std::result::Result<Vec<_>, _> = reader.build().unwrap().collect();
+    concat_batches(&schema, &batches.unwrap()).unwrap()
+}
+
+/// The same file, in row groups of two rows each.
+fn in_groups_of_two(path: &Path) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let rows = read(path);
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(2)).build();
+    let into = file.reopen().unwrap();
+    let mut writer = ArrowWriter::try_new(into, rows.schema(), Some(properties)).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+    file
 }
 
 const MODEL: &str = "/*\n[trait]\n*/\nSELECT user_id, score FROM users WHERE user_id <> 'u999'";
@@ -347,7 +376,7 @@ async fn desired_like(shop: &Shop) -> PathBuf {
                CAST(NULL AS VARCHAR) AS invalid";
     let plan = session.plan(sql).await.unwrap();
     let stream = session.stream(&plan).await.unwrap();
-    super::files::write_stream(&path, stream)
+    super::files::write_stream(&path, stream, super::writer::Purpose::Scratch)
         .await
         .map_err(|error| error.of("test", &path))
         .unwrap();

@@ -123,12 +123,11 @@ impl Part {
         Ok(has_email)
     }
 
-    fn computations(&self) -> impl Iterator<Item = &Vec<u8>> {
+    fn computations(&self) -> impl Iterator<Item = &[u8]> {
+        let of_audience = self.shape().kind == ModelKind::Audience;
         let all = &self.block.wording().computations;
-        let audience = (self.shape().kind == ModelKind::Audience).then(|| &all[0]);
-        let traits = (self.shape().kind == ModelKind::Trait)
-            .then(|| self.sent_columns().map(|column| &all[column]));
-        audience.into_iter().chain(traits.into_iter().flatten())
+        let told = move |column: &usize| of_audience || self.block.is_sent(self.row(), *column);
+        (0..all.len()).filter(told).map(|column| all[column].as_slice())
     }
 }
 
