@@ -194,14 +194,16 @@ impl Batcher {
     }
 
     fn finish(&mut self, chunk: &mut Vec<Prepared>) {
-        // The next batch will be about as long.
-        let next = Vec::with_capacity(self.messages.len());
-        let messages = std::mem::replace(&mut self.messages, next);
-        let next = Vec::with_capacity(self.encoded.len());
-        let encoded = std::mem::replace(&mut self.encoded, next);
+        let (messages, encoded) = (taken(&mut self.messages), taken(&mut self.encoded));
         self.bytes = 0;
         chunk.extend(batch(messages, encoded).map(Prepared::Batch));
     }
+}
+
+/// Everything in a list, which has room for as much again: the next batch will be about as long.
+fn taken<T>(list: &mut Vec<T>) -> Vec<T> {
+    let next = Vec::with_capacity(list.len());
+    std::mem::replace(list, next)
 }
 
 /// A batch of messages that were encoded all or not at all.

@@ -144,7 +144,7 @@ fn encode(mut inner: Encoder, waiting: &Receiver<Piece>) -> Result<Encoder, Parq
 impl Purpose<'_> {
     /// Least and greatest values and where pages lie are left out: these files are read from end to
     /// end, and columns that are taken over bring none along.
-    fn properties(&self) -> WriterProperties {
+    fn properties(self) -> WriterProperties {
         let (compression, metadata) = match self {
             Self::Scratch => (Compression::LZ4_RAW, None),
             Self::State(metadata) => {
