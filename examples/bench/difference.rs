@@ -11,7 +11,7 @@ use datafusion::datasource::listing::{
 };
 use datafusion::prelude::col;
 use futures::StreamExt as _;
-use musterroll::engine::{self, Purpose, Session, Wanted};
+use musterroll::engine::{self, Session, Wanted};
 use musterroll::state::{Store, SyncState};
 use serde_json::{Value, json};
 
@@ -97,8 +97,7 @@ pub async fn serve(words: &[&str]) -> Outcome {
             let records = records(&lake, KEY)?;
             let compared = compare(&lake, &records, &files).await?;
             let sql = Statements::of(&compared.sql)?;
-            let rows =
-                lake.session().write("the records", &sql.desired, &kept, Purpose::Scratch).await?;
+            let rows = lake.session().write("the records", &sql.desired, &kept).await?;
             differing = sql.differing;
             std::fs::write(folder.join("differing.sql"), &differing)?;
             register(&merge, "desired", &kept).await?;

@@ -21,7 +21,6 @@ use super::invalid::{self, Invalid};
 use super::lake::Lake;
 use super::records::{Records, normaliser, objector};
 use super::session::Session;
-use super::writer::Purpose;
 use crate::destinations::Grain;
 
 /// One sync to compare.
@@ -144,14 +143,14 @@ async fn merged(
     let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
     let failed = |error| EngineError::of(what, error);
     let plan = session.plan_sorted(&records.desired_sql()).await.map_err(failed)?;
-    let rows = session.write_plan(what, &plan, &desired_path, Purpose::Scratch).await?;
+    let rows = session.write_plan(what, &plan, &desired_path).await?;
     let invalid = invalid::list(lake, records, Some(&desired_path), what).await?;
     let desired = files::table(merge, &desired_path, &orders).await?;
     merge.register("desired", desired).map_err(failed)?;
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
     let mut differ = rows;
     if let Some(sql) = difference.differing() {
-        differ = merge.write(what, &sql, &differing_path, Purpose::Scratch).await?;
+        differ = merge.write(what, &sql, &differing_path).await?;
         let table = files::table(merge, &differing_path, &orders).await?;
         merge.register("differing", table).map_err(failed)?;
         if let Some(sql) = difference.held() {
@@ -195,7 +194,7 @@ async fn held(
         session.register(name, table).map_err(failed)?;
     }
     let path = session.scratch("held.parquet");
-    session.write(what, sql, &path, Purpose::Scratch).await?;
+    session.write(what, sql, &path).await?;
     let table = files::table(merge, &path, &[]).await?;
     merge.register("held", table).map_err(failed)
 }
@@ -281,7 +280,7 @@ pub(super) async fn explain(
     let sql = difference.differing().unwrap_or_default();
     let plan = merge.explain(&sql).await.map_err(failed)?;
     let path = session.scratch("differing.parquet");
-    merge.write("the difference", &sql, &path, Purpose::Scratch).await?;
+    merge.write("the difference", &sql, &path).await?;
     let table = files::table(&merge, &path, &orders).await?;
     merge.register("differing", table).map_err(failed)?;
     Ok([plan, merge.explain(&difference.labels()).await.map_err(failed)?])

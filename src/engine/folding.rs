@@ -61,7 +61,7 @@ pub fn fold(
     let file = ChangesFile::open(changes).map_err(read)?;
     let mut survey = Survey::of(&file, folding).map_err(read)?;
     let arrived = |row| state_of(folding.replay, row) == RowState::Acknowledged;
-    survey.waiting.extend(shared::waiting(changes, arrived).map_err(read)?);
+    survey.waiting.extend(shared::waiting(&file, arrived).map_err(read)?);
     survey.waiting.sort_unstable();
     let arrived = arrived_rows(folding).map_err(not_columns)?;
     let schema = state_schema(file.schema(), &arrived.schema());

@@ -1,7 +1,6 @@
 //! Records that cannot be sent because they lack what the destination needs: listed with the reason,
 //! never among the desired records.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use datafusion::common::TableReference;
@@ -11,7 +10,6 @@ use super::files;
 use super::lake::{INTERNAL, Lake};
 use super::records::Records;
 use super::session::Session;
-use super::writer::Purpose;
 
 /// What of a sync cannot be sent.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +23,7 @@ pub struct Invalid {
     pub path: Option<PathBuf>,
 }
 
-/// Lists them into a file that is fit for the state; no query runs where nothing can be invalid. Without a
+/// Lists them into a file of the scratch folder; no query runs where nothing can be invalid. Without a
 /// file of desired records it lists only whom the destination could not tell apart.
 pub(super) async fn list(
     lake: &Lake<'_>,
@@ -48,8 +46,7 @@ pub(super) async fn list(
         return Ok(Invalid::default());
     }
     let path = session.scratch(&format!("{}.invalid.parquet", records.sync));
-    let sql = queries.join("\nUNION ALL\n");
-    let rows = session.write(what, &sql, &path, Purpose::State(&BTreeMap::new())).await?;
+    let rows = session.write(what, &queries.join("\nUNION ALL\n"), &path).await?;
     if rows == 0 {
         drop(std::fs::remove_file(&path));
         return Ok(Invalid::default());

@@ -54,4 +54,3 @@ pub use sealed::{BlocksError, displaced_rows, read_blocks};
 pub use session::{Limits, Session};
 pub use sql::references_of as references;
 pub use wording::Wording;
-pub use writer::Purpose;

@@ -95,7 +95,7 @@ impl ChangesFile {
 }
 
 /// Reads some columns of a file of changes. Blocks the thread.
-pub(super) fn columns_of(
+fn columns_of(
     path: &Path,
     wanted: impl Fn(&str) -> bool,
 ) -> std::result::Result<ParquetRecordBatchReader, BlocksError> {

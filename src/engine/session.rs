@@ -218,26 +218,14 @@ impl Session {
     }
 
     /// Runs Muster's own SQL into a file; how many rows there are.
-    pub async fn write(
-        &self,
-        what: &str,
-        sql: &str,
-        path: &Path,
-        purpose: Purpose<'_>,
-    ) -> Result<u64> {
+    pub async fn write(&self, what: &str, sql: &str, path: &Path) -> Result<u64> {
         let plan = self.plan(sql).await.map_err(|error| EngineError::of(what, error))?;
-        self.write_plan(what, &plan, path, purpose).await
+        self.write_plan(what, &plan, path).await
     }
 
     /// Runs a plan into a file; how many rows there are.
-    pub async fn write_plan(
-        &self,
-        what: &str,
-        plan: &LogicalPlan,
-        path: &Path,
-        purpose: Purpose<'_>,
-    ) -> Result<u64> {
-        let write = async |stream| files::write_stream(path, stream, purpose).await;
+    pub async fn write_plan(&self, what: &str, plan: &LogicalPlan, path: &Path) -> Result<u64> {
+        let write = async |stream| files::write_stream(path, stream, Purpose::Scratch).await;
         self.execute(plan, write).await.map_err(|error| error.of(what, path))
     }
 

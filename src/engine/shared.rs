@@ -4,13 +4,12 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
 
 use datafusion::arrow::array::{
     Array, AsArray, BooleanArray, RecordBatch, RecordBatchReader, StringArray,
 };
 
-use super::sealed::{BlocksError, columns_of};
+use super::sealed::{BlocksError, ChangesFile};
 use crate::record::Change;
 
 /// What is said of one field of a member who leaves: that somebody else has the same.
@@ -18,7 +17,7 @@ const HELD: &str = "held.";
 
 /// Row numbers of those who leave and share something with somebody who has not arrived.
 pub(super) fn waiting(
-    changes: &Path,
+    changes: &ChangesFile,
     arrived: impl Fn(u64) -> bool,
 ) -> Result<Vec<u64>, BlocksError> {
     let mut shared = HashSet::new();
@@ -82,11 +81,14 @@ impl Field {
 }
 
 /// Visits all rows in order; none where nobody shares anything.
-fn each_row(changes: &Path, mut visit: impl FnMut(&Row, &[Field])) -> Result<(), BlocksError> {
+fn each_row(
+    changes: &ChangesFile,
+    mut visit: impl FnMut(&Row, &[Field]),
+) -> Result<(), BlocksError> {
     let wanted = |name: &str| {
         ["change", "email"].contains(&name) || name.starts_with("id.") || name.starts_with(HELD)
     };
-    let reader = columns_of(changes, wanted)?;
+    let reader = changes.columns(wanted)?;
     let schema = reader.schema();
     let names = schema.fields().iter().map(|own| own.name());
     let sources: Vec<String> =

@@ -37,7 +37,7 @@ pub enum WriteError {
 /// What a file is for.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose<'a> {
-    /// Read in this run, and gone after it: compressed fast rather than well, and never flushed.
+    /// Read in this run, and gone after it: compressed fast rather than well.
     Scratch,
     /// Part of the state, or to become one; with what its footer says.
     State(&'a BTreeMap<&'a str, String>),
@@ -54,12 +54,10 @@ enum Piece {
     },
 }
 
-/// A Parquet file being written; nothing of it is on disk for good before `finish`. When dropped, its
-/// thread has ended.
+/// A Parquet file being written, not to be read before `finish`. When dropped, its thread has ended.
 pub struct Writer {
     pieces: Option<SyncSender<Piece>>,
     encoding: Option<JoinHandle<Result<Encoder, ParquetError>>>,
-    lasting: bool,
     rows: u64,
 }
 
@@ -76,8 +74,7 @@ impl Writer {
             .name("muster-writer".into())
             .spawn(move || encode(inner, &waiting))
             .map_err(disk)?;
-        let lasting = matches!(purpose, Purpose::State(_));
-        Ok(Self { pieces: Some(pieces), encoding: Some(encoding), lasting, rows: 0 })
+        Ok(Self { pieces: Some(pieces), encoding: Some(encoding), rows: 0 })
     }
 
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), WriteError> {
@@ -106,12 +103,10 @@ impl Writer {
         }
     }
 
-    /// Writes the footer, and flushes to disk what is to last; how many rows there are.
+    /// Writes the footer; how many rows there are. Nothing is flushed to disk: what becomes part of the
+    /// state is when it does.
     pub fn finish(mut self) -> Result<u64, WriteError> {
-        let file = self.end()?.finish().map_err(disk)?;
-        if self.lasting {
-            file.sync_all().map_err(disk)?;
-        }
+        self.end()?.finish().map_err(disk)?;
         Ok(self.rows)
     }
 

@@ -43,17 +43,16 @@ impl Store {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
-            let mut file = File::create(&temporary)?;
-            file.write_all(bytes)?;
-            file.sync_all()
+            File::create(&temporary)?.write_all(bytes)
         };
         write().map_err(|source| StateError::Write { path: path.to_owned(), source })?;
         self.adopt(&temporary, path)
     }
 
-    /// Gives a complete, flushed file its name.
+    /// Flushes a complete file and gives it its name: nothing becomes part of the state otherwise.
     pub fn adopt(&self, from: &Path, to: &Path) -> Result<()> {
         let rename = || {
+            File::options().write(true).open(from)?.sync_all()?;
             if let Some(parent) = to.parent() {
                 fs::create_dir_all(parent)?;
             }
