@@ -14,6 +14,8 @@ use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
 };
 
+use super::exchange::EXCHANGE;
+
 /// Never panics, never lends more than `limit` but where DataFusion asks without allowing a no.
 #[derive(Debug)]
 pub struct SharedPool {
@@ -24,8 +26,8 @@ pub struct SharedPool {
 /// By [`Kind`].
 #[derive(Debug, Default)]
 struct State {
-    consumers: [usize; 5],
-    held: [usize; 5],
+    consumers: [usize; 6],
+    held: [usize; 6],
 }
 
 /// What a consumer does when it is refused.
@@ -39,6 +41,8 @@ enum Kind {
     Partial,
     /// Spills one batch on its way from one partition to another.
     Passing,
+    /// Spills one batch of what is dealt out before anybody reads it.
+    Exchange,
     /// Fails.
     Fixed,
 }
@@ -50,6 +54,7 @@ impl Kind {
             false if begins("ExternalSorterMerge") => Self::Merge,
             false => Self::Fixed,
             true if begins("RepartitionExec") => Self::Passing,
+            true if begins(EXCHANGE) => Self::Exchange,
             true if begins("Partial") => Self::Partial,
             true => Self::Sharer,
         }
@@ -75,9 +80,17 @@ impl SharedPool {
             |whole: usize| (whole / state.consumers[kind as usize].max(1)).saturating_sub(held);
         let room = match kind {
             Kind::Fixed => free,
-            // What a merge yields is merged once more by somebody who may fail.
-            Kind::Merge => free.saturating_sub(sixteenths(1)),
-            Kind::Passing => sixteenths(1).saturating_sub(state.of(Kind::Passing)),
+            // What a merge yields is merged once more by somebody who may fail. Whoever merges at the same
+            // time needs as much, and fails if there is nothing left.
+            Kind::Merge => {
+                let held = state.of(Kind::Sharer) + state.of(Kind::Partial);
+                share(sixteenths(15).saturating_sub(held)).min(free.saturating_sub(sixteenths(1)))
+            }
+            // Where all the readers have something to read, hardly anything is on its way; much is where
+            // one of them is slow. Readers of what was spilled can wait for each other for good
+            // (apache/datafusion#24883) unless one of the others has nothing to read.
+            Kind::Passing => sixteenths(8).saturating_sub(state.of(Kind::Passing)),
+            Kind::Exchange => sixteenths(1).saturating_sub(state.of(Kind::Exchange)),
             Kind::Partial => share(sixteenths(2)),
             Kind::Sharer => share(sixteenths(10).saturating_sub(state.of(Kind::Partial))),
         };
@@ -188,6 +201,26 @@ mod tests {
         merge.try_grow(1500).unwrap();
         assert!(merge.try_grow(1).is_err());
         MemoryConsumer::new("SortPreservingMergeExec").register(&pool).try_grow(100).unwrap();
+    }
+
+    #[test]
+    fn merges_leave_as_much_to_each_other() {
+        let pool = pool();
+        let merge = |name: &str| MemoryConsumer::new(name).register(&pool);
+        let (one, two) = (merge("ExternalSorterMerge[0]"), merge("ExternalSorterMerge[1]"));
+        one.try_grow(750).unwrap();
+        assert!(one.try_grow(1).is_err());
+        two.try_grow(750).unwrap();
+    }
+
+    #[test]
+    fn what_is_dealt_out_before_it_is_read_waits_in_files() {
+        let pool = pool();
+        let dealing = |name: &str| MemoryConsumer::new(name).with_can_spill(true).register(&pool);
+        let exchanges = (dealing("Exchange[0]"), dealing("Exchange[1]"));
+        exchanges.0.try_grow(60).unwrap();
+        assert!(exchanges.1.try_grow(60).is_err());
+        dealing("RepartitionExec[0]").try_grow(800).unwrap();
     }
 
     #[test]

@@ -10,13 +10,14 @@ mod delivered;
 mod difference;
 mod encoder;
 mod error;
+mod exchange;
 mod files;
 mod fingerprint;
 mod folding;
-
 mod invalid;
 mod keys;
 mod lake;
+mod lanes;
 mod layers;
 mod memory;
 mod messages;

@@ -25,6 +25,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use super::columns::first_row_counts;
 use super::error::{EngineError, Result};
 use super::files;
+use super::lanes::in_lanes;
 use super::memory::SharedPool;
 use super::writer::{Purpose, WriteError};
 
@@ -34,11 +35,8 @@ const NAMED_CONSUMERS: usize = 3;
 /// What every sort keeps for itself, so that it can begin to merge.
 const SPILL_RESERVATION: usize = 1 << 20;
 
-/// Memory from which on a query may hold what makes it faster.
-const ROOMY: u64 = 1 << 30;
-
-/// Memory from which on two queries may hold what they need at once.
-const SIDE_BY_SIDE: u64 = 3 << 30;
+/// Memory from which on two queries may hold what they need at once, and all the parts of a query.
+const AMPLE: u64 = 3 << 30;
 
 /// Merges of sorted files hold a batch of each; what they sort, which is what differs, is spilled past
 /// this part of the memory.
@@ -151,7 +149,7 @@ impl Session {
 
     /// Whether there is memory for two queries side by side.
     pub fn holds_two(&self) -> bool {
-        self.limits.memory >= SIDE_BY_SIDE
+        self.limits.memory >= AMPLE
     }
 
     /// The session's state with its clock pinned to the run's time.
@@ -188,7 +186,7 @@ impl Session {
     #[cfg(test)]
     pub async fn explain(&self, sql: &str) -> datafusion::error::Result<String> {
         let ordered = self.order == Order::Kept;
-        let plan = physical(self.state(), &self.plan(sql).await?, ordered).await?;
+        let plan = self.physical(self.state(), &self.plan(sql).await?, ordered).await?;
         Ok(datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string())
     }
 
@@ -283,10 +281,27 @@ impl Session {
         if joins == Joins::Merge {
             context = context.with_runtime(Arc::clone(&self.reserve));
         }
-        let plan = physical(state, plan, ordered).await?;
+        let plan = self.physical(state, plan, ordered).await?;
         let stream = execute_stream(plan, Arc::new(context))?;
         // The next rows are made while these are used.
         Ok(spawn_buffered(stream, AHEAD))
+    }
+
+    /// A plan with whatever joins are fastest, part by part where memory is scarce; or with merge joins.
+    async fn physical(
+        &self,
+        state: SessionState,
+        plan: &LogicalPlan,
+        ordered: bool,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        if ordered {
+            return merging(state, plan).await;
+        }
+        let plan = state.create_physical_plan(plan).await?;
+        match Width::of(&self.limits).lanes {
+            Some(lanes) => in_lanes(plan, lanes),
+            None => Ok(plan),
+        }
     }
 
     pub fn register(
@@ -306,15 +321,11 @@ impl Session {
     }
 }
 
-/// A plan with whatever joins are fastest, or with merge joins in one partition.
-async fn physical(
+/// A plan with merge joins, in one partition.
+async fn merging(
     state: SessionState,
     plan: &LogicalPlan,
-    ordered: bool,
 ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-    if !ordered {
-        return state.create_physical_plan(plan).await;
-    }
     // DataFusion chooses merge joins only where there are several partitions, and then partitions
     // and sorts what is already sorted: so the joins are chosen for two, the rest for one.
     let mut joins = SessionStateBuilder::new_from_existing(state.clone())
@@ -340,6 +351,12 @@ fn config(width: Width) -> SessionConfig {
         .with_collect_statistics(true);
     let options = config.options_mut();
     options.execution.parquet.pushdown_filters = false;
+    if width.lanes.is_some() {
+        // Nobody may wait for all the parts, which are not there at once.
+        options.optimizer.enable_join_dynamic_filter_pushdown = false;
+        options.optimizer.enable_round_robin_repartition = false;
+        options.execution.sort_spill_reservation_bytes = SPILL_RESERVATION;
+    }
     options.execution.listing_table_ignore_subdirectory = false;
     config
 }
@@ -349,20 +366,24 @@ fn config(width: Width) -> SessionConfig {
 struct Width {
     partitions: usize,
     batch: usize,
+    /// Parts that are computed at a time, unless all are.
+    lanes: Option<usize>,
 }
 
 impl Width {
-    const MERGE: Self = Self { partitions: 1, batch: 8192 };
+    const MERGE: Self = Self { partitions: 1, batch: 8192, lanes: None };
 
     /// Hash tables that are cut into more parts than there are cores fit into the caches, and long
     /// batches spread what every part costs: both measured, see docs/performance.md. Each part holds
-    /// memory of its own, so that where there is little, there are few.
+    /// memory of its own, so that where there is little, only a few of them are computed at a time.
     fn of(limits: &Limits) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-        match limits.memory >= ROOMY {
-            true => Self { partitions: (2 * cores).max(16), batch: 32 * 1024 },
-            false => Self { partitions: 2 * cores, batch: 8192 },
+        if limits.memory >= AMPLE {
+            return Self { partitions: (2 * cores).max(16), batch: 32 * 1024, lanes: None };
         }
+        let rows = usize::try_from(limits.memory >> 15).unwrap_or(usize::MAX);
+        let batch = rows.clamp(4096, 16 * 1024).next_power_of_two();
+        Self { partitions: (4 * cores).max(64), batch, lanes: Some(cores) }
     }
 }
 
