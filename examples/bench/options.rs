@@ -21,6 +21,9 @@ pub struct Options {
     /// Smallest size of everything, once: shows that it works
     #[arg(long)]
     pub smoke: bool,
+    /// `memory_limit` of the projects, such as 512MB; default: half of the machine's memory
+    #[arg(long)]
+    pub memory_limit: Option<String>,
     /// Only these rows, such as `encode,dispatch`
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,

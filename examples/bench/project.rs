@@ -19,7 +19,11 @@ impl Project {
         let folder = stage.folder.join("projects").join(name);
         drop(std::fs::remove_dir_all(&folder));
         std::fs::create_dir_all(folder.join("queries/traits"))?;
-        let project = Self { folder, settings: format!("[project]\nname = \"{name}\"\n") };
+        let mut settings = format!("[project]\nname = \"{name}\"\n");
+        if let Some(limit) = &stage.options.memory_limit {
+            let _ = writeln!(settings, "memory_limit = \"{limit}\"");
+        }
+        let project = Self { folder, settings };
         project.save()?;
         Ok(project)
     }

@@ -40,6 +40,9 @@ fn large(stage: &Stage, table: &mut Table) -> Outcome {
     let mut first = Row::new("whole: first sync, batches of 75", Unit::PerSecond("records"));
     let mut steady = Row::new("whole: one user in a hundred changed", Unit::Seconds);
     let mut quiet = Row::new("whole: nothing changed", Unit::Seconds);
+    if let Some(limit) = &stage.options.memory_limit {
+        first.note(format!("memory_limit = \"{limit}\""));
+    }
     for _ in 0..stage.repeats(true) {
         contest.forget()?;
         let all = contest.both(&mut first, true)?;

@@ -7,7 +7,7 @@
 //! everything is written, so that nobody waits for anybody.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::BatchCoalescer;
@@ -28,7 +28,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
     SendableRecordBatchStream,
 };
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{OnceCell, Semaphore};
 
 /// What an exchange calls itself where memory is shared out.
@@ -115,7 +115,7 @@ impl ExecutionPlan for Exchange {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let heaps = Arc::clone(&self.heaps);
-        let deal = Deal {
+        let dealing = Dealing {
             input: Arc::clone(&self.input),
             keys: self.keys.clone(),
             at_once: self.at_once,
@@ -123,22 +123,22 @@ impl ExecutionPlan for Exchange {
             context,
         };
         let rows = async move {
-            let heaps = heaps.get_or_init(|| async { deal.deal().await.map_err(Arc::new) }).await;
+            let heaps = heaps.get_or_init(|| async { dealing.all().await.map_err(Arc::new) }).await;
             let heaps = heaps.as_ref().map_err(DataFusionError::from)?;
             let heap = heaps.get(partition).and_then(|heap| lock(heap).take());
             heap.map_or_else(|| internal_err!("heap {partition} was read before"), Heap::rows)
         };
-        let rows = futures::TryStreamExt::try_flatten(stream::once(rows));
+        let rows = stream::once(rows).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), rows)))
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What dealing needs.
-struct Deal {
+struct Dealing {
     input: Arc<dyn ExecutionPlan>,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     at_once: usize,
@@ -146,8 +146,8 @@ struct Deal {
     context: Arc<TaskContext>,
 }
 
-impl Deal {
-    async fn deal(self) -> Result<Heaps> {
+impl Dealing {
+    async fn all(self) -> Result<Heaps> {
         let heap = |part| Mutex::new(Some(Heap::new(part, &self.context, self.input.schema())));
         let heaps: Heaps = (0..self.parts).map(heap).collect();
         let turns = Arc::new(Semaphore::new(self.at_once));

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::TaskContext;
@@ -19,7 +20,8 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    PlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream,
+    PlanProperties, ReplaceChildrenOptions, SendableRecordBatchStream, StatisticsArgs,
+    StatisticsContext,
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -111,6 +113,30 @@ fn exchange(node: &Plan, lanes: usize) -> Option<Plan> {
     let Partitioning::Hash(keys, _) = dealing.partitioning() else { return None };
     let (input, properties) = (Arc::clone(dealing.input()), Arc::clone(node.properties()));
     Some(Arc::new(Exchange::new(input, keys.clone(), properties, lanes)))
+}
+
+/// How many bytes the largest deal of a plan may come to, as far as that is known.
+pub fn dealt_out(plan: &Plan) -> Result<u64> {
+    let (mut most, statistics) = (0, StatisticsContext::new());
+    plan.apply(|node| {
+        let dealing = node.downcast_ref::<RepartitionExec>();
+        if let Some(dealing) =
+            dealing.filter(|node| matches!(node.partitioning(), Partitioning::Hash(..)))
+        {
+            let known = statistics.compute(dealing.input().as_ref(), &StatisticsArgs::new())?;
+            let rows = known.num_rows.get_value().copied().unwrap_or(0);
+            let width: usize =
+                node.schema().fields().iter().map(|field| width(field.data_type())).sum();
+            most = most.max(rows.saturating_mul(width) as u64);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(most)
+}
+
+/// Bytes of a value, roughly.
+fn width(of: &DataType) -> usize {
+    of.primitive_width().unwrap_or(32)
 }
 
 /// Reads the partitions of its input one after the other, in as many lanes as it has partitions itself.
@@ -234,6 +260,22 @@ mod tests {
             assert!(plans[0].contains("Exchange: "), "{}", plans[0]);
             assert!(!plans[1].contains("Exchange: "), "{}", plans[1]);
         }
+    }
+
+    #[tokio::test]
+    async fn much_is_computed_in_lanes_however_much_memory_there_is() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ample = session(4 << 30, &scratch);
+        let values = (0..100).map(|value| format!("({value})")).collect::<Vec<_>>().join(", ");
+        let grouped = |tables: &str| {
+            format!(
+                "WITH v AS (VALUES {values}) SELECT a.column1, count(*) FROM {tables} GROUP BY 1"
+            )
+        };
+        let much = ample.explain(&grouped("v AS a, v AS b, v AS c, v AS d, v AS e")).await.unwrap();
+        assert!(much.contains("Lanes: "), "{much}");
+        let little = ample.explain(&grouped("v AS a, v AS b, v AS c")).await.unwrap();
+        assert!(little.contains("RepartitionExec: "), "{little}");
     }
 
     fn text(rows: &[RecordBatch]) -> String {

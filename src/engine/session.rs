@@ -25,7 +25,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use super::columns::first_row_counts;
 use super::error::{EngineError, Result};
 use super::files;
-use super::lanes::in_lanes;
+use super::lanes::{dealt_out, in_lanes};
 use super::memory::SharedPool;
 use super::writer::{Purpose, WriteError};
 
@@ -185,8 +185,7 @@ impl Session {
     /// The physical plan, as text.
     #[cfg(test)]
     pub async fn explain(&self, sql: &str) -> datafusion::error::Result<String> {
-        let ordered = self.order == Order::Kept;
-        let plan = self.physical(self.state(), &self.plan(sql).await?, ordered).await?;
+        let (plan, _) = self.physical(&self.plan(sql).await?, Joins::Hash).await?;
         Ok(datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string())
     }
 
@@ -266,6 +265,18 @@ impl Session {
         plan: &LogicalPlan,
         joins: Joins,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
+        let (plan, context) = self.physical(plan, joins).await?;
+        let stream = execute_stream(plan, Arc::new(context))?;
+        // The next rows are made while these are used.
+        Ok(spawn_buffered(stream, AHEAD))
+    }
+
+    /// A plan, and what it is to be executed in.
+    async fn physical(
+        &self,
+        plan: &LogicalPlan,
+        joins: Joins,
+    ) -> datafusion::error::Result<(Arc<dyn ExecutionPlan>, TaskContext)> {
         let mut state = self.state();
         if joins == Joins::Merge {
             // Few sorts side by side, small batches: what merging spilled runs holds is a few batches
@@ -275,33 +286,24 @@ impl Session {
             let options = state.config_mut().options_mut();
             options.optimizer.prefer_hash_join = false;
             options.execution.sort_spill_reservation_bytes = SPILL_RESERVATION;
+            let context = TaskContext::from(&state).with_runtime(Arc::clone(&self.reserve));
+            return Ok((merging(state, plan).await?, context));
         }
-        let ordered = joins == Joins::Merge || self.order == Order::Kept;
-        let mut context = TaskContext::from(&state);
-        if joins == Joins::Merge {
-            context = context.with_runtime(Arc::clone(&self.reserve));
+        if self.order == Order::Kept {
+            let context = TaskContext::from(&state);
+            return Ok((merging(state, plan).await?, context));
         }
-        let plan = self.physical(state, plan, ordered).await?;
-        let stream = execute_stream(plan, Arc::new(context))?;
-        // The next rows are made while these are used.
-        Ok(spawn_buffered(stream, AHEAD))
-    }
-
-    /// A plan with whatever joins are fastest, part by part where memory is scarce; or with merge joins.
-    async fn physical(
-        &self,
-        state: SessionState,
-        plan: &LogicalPlan,
-        ordered: bool,
-    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        if ordered {
-            return merging(state, plan).await;
+        let (mut width, mut made) =
+            (Width::of(&self.limits), state.create_physical_plan(plan).await?);
+        if width.lanes.is_none() && dealt_out(&made)? > self.limits.memory / 2 {
+            width = Width::scarce(self.limits.memory);
+            *state.config_mut() = width.set(state.config().clone());
+            made = state.create_physical_plan(plan).await?;
         }
-        let plan = state.create_physical_plan(plan).await?;
-        match Width::of(&self.limits).lanes {
-            Some(lanes) => in_lanes(plan, lanes),
-            None => Ok(plan),
+        if let Some(lanes) = width.lanes {
+            made = in_lanes(made, lanes)?;
         }
+        Ok((made, TaskContext::from(&state)))
     }
 
     pub fn register(
@@ -344,21 +346,12 @@ fn ran_out_of_memory(error: &DataFusionError) -> bool {
 }
 
 fn config(width: Width) -> SessionConfig {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(width.partitions)
-        .with_batch_size(width.batch)
-        .with_information_schema(false)
-        .with_collect_statistics(true);
+    let mut config =
+        SessionConfig::new().with_information_schema(false).with_collect_statistics(true);
     let options = config.options_mut();
     options.execution.parquet.pushdown_filters = false;
-    if width.lanes.is_some() {
-        // Nobody may wait for all the parts, which are not there at once.
-        options.optimizer.enable_join_dynamic_filter_pushdown = false;
-        options.optimizer.enable_round_robin_repartition = false;
-        options.execution.sort_spill_reservation_bytes = SPILL_RESERVATION;
-    }
     options.execution.listing_table_ignore_subdirectory = false;
-    config
+    width.set(config)
 }
 
 /// In how many parts, and how many rows at a time, a query is computed.
@@ -374,17 +367,36 @@ impl Width {
     const MERGE: Self = Self { partitions: 1, batch: 8192, lanes: None };
 
     /// Hash tables that are cut into more parts than there are cores fit into the caches, and long
-    /// batches spread what every part costs: both measured, see docs/performance.md. Each part holds
-    /// memory of its own, so that where there is little, only a few of them are computed at a time.
+    /// batches spread what every part costs: both measured, see docs/performance.md.
     fn of(limits: &Limits) -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-        if limits.memory >= AMPLE {
-            return Self { partitions: (2 * cores).max(16), batch: 32 * 1024, lanes: None };
+        match limits.memory >= AMPLE {
+            true => Self { partitions: (2 * cores()).max(16), batch: 32 * 1024, lanes: None },
+            false => Self::scarce(limits.memory),
         }
-        let rows = usize::try_from(limits.memory >> 15).unwrap_or(usize::MAX);
-        let batch = rows.clamp(4096, 16 * 1024).next_power_of_two();
-        Self { partitions: (4 * cores).max(64), batch, lanes: Some(cores) }
     }
+
+    /// Each part holds memory of its own: only a few of them are computed at a time.
+    fn scarce(memory: u64) -> Self {
+        let rows = usize::try_from(memory >> 15).unwrap_or(usize::MAX);
+        let batch = rows.clamp(4096, 16 * 1024).next_power_of_two();
+        Self { partitions: (4 * cores()).max(64), batch, lanes: Some(cores()) }
+    }
+
+    fn set(self, config: SessionConfig) -> SessionConfig {
+        let mut config = config.with_target_partitions(self.partitions).with_batch_size(self.batch);
+        if self.lanes.is_some() {
+            let options = config.options_mut();
+            // Nobody may wait for all the parts, which are not there at once.
+            options.optimizer.enable_join_dynamic_filter_pushdown = false;
+            options.optimizer.enable_round_robin_repartition = false;
+            options.execution.sort_spill_reservation_bytes = SPILL_RESERVATION;
+        }
+        config
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2))
 }
 
 /// Memory for queries that share it, and where they spill.
