@@ -112,7 +112,8 @@ fn exchange(node: &Plan, lanes: usize) -> Option<Plan> {
     let dealing = node.downcast_ref::<RepartitionExec>().filter(|node| !node.preserve_order())?;
     let Partitioning::Hash(keys, _) = dealing.partitioning() else { return None };
     let (input, properties) = (Arc::clone(dealing.input()), Arc::clone(node.properties()));
-    Some(Arc::new(Exchange::new(input, keys.clone(), properties, lanes)))
+    // Whoever deals holds little, and waits for files now and then.
+    Some(Arc::new(Exchange::new(input, keys.clone(), properties, 2 * lanes)))
 }
 
 /// How many bytes the largest deal of a plan may come to, as far as that is known.
