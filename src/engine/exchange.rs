@@ -37,7 +37,8 @@ pub(super) const EXCHANGE: &str = "Exchange";
 /// Batches that are read from files before they are asked for.
 const AHEAD: usize = 2;
 
-/// Deals the rows of its input out by a hash of `keys`.
+/// Deals the rows of its input out by a hash of `keys`. Clones are the same exchange.
+#[derive(Clone)]
 pub(super) struct Exchange {
     input: Arc<dyn ExecutionPlan>,
     keys: Vec<Arc<dyn PhysicalExpr>>,
@@ -60,6 +61,27 @@ impl Exchange {
         at_once: usize,
     ) -> Self {
         Self { input, keys, properties, at_once, heaps: Arc::default() }
+    }
+
+    async fn deal(&self, context: &Arc<TaskContext>) -> Result<Heaps> {
+        let parts = self.properties.output_partitioning().partition_count();
+        let heap = |part| Mutex::new(Some(Heap::new(part, context, self.input.schema())));
+        let heaps: Heaps = (0..parts).map(heap).collect();
+        let turns = Arc::new(Semaphore::new(self.at_once));
+        let mut tasks = JoinSet::new();
+        for partition in 0..self.input.output_partitioning().partition_count() {
+            let (input, keys) = (Arc::clone(&self.input), self.keys.clone());
+            let (turns, heaps) = (Arc::clone(&turns), Arc::clone(&heaps));
+            let context = Arc::clone(context);
+            tasks.spawn(async move {
+                let _turn = turns.acquire_owned().await;
+                deal_from(input.execute(partition, context)?, keys, &heaps).await
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
+        }
+        Ok(heaps)
     }
 }
 
@@ -105,8 +127,7 @@ impl ExecutionPlan for Exchange {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(input) = children.pop() else { return internal_err!("an exchange without input") };
-        let (keys, properties) = (self.keys.clone(), Arc::clone(&self.properties));
-        Ok(Arc::new(Self::new(input, keys, properties, self.at_once)))
+        Ok(Arc::new(Self { input, heaps: Arc::default(), ..Self::clone(&self) }))
     }
 
     fn execute(
@@ -114,16 +135,10 @@ impl ExecutionPlan for Exchange {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let heaps = Arc::clone(&self.heaps);
-        let dealing = Dealing {
-            input: Arc::clone(&self.input),
-            keys: self.keys.clone(),
-            at_once: self.at_once,
-            parts: self.properties.output_partitioning().partition_count(),
-            context,
-        };
+        let exchange = self.clone();
         let rows = async move {
-            let heaps = heaps.get_or_init(|| async { dealing.all().await.map_err(Arc::new) }).await;
+            let deal = || async { exchange.deal(&context).await.map_err(Arc::new) };
+            let heaps = exchange.heaps.get_or_init(deal).await;
             let heaps = heaps.as_ref().map_err(DataFusionError::from)?;
             let heap = heaps.get(partition).and_then(|heap| lock(heap).take());
             heap.map_or_else(|| internal_err!("heap {partition} was read before"), Heap::rows)
@@ -135,37 +150,6 @@ impl ExecutionPlan for Exchange {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What dealing needs.
-struct Dealing {
-    input: Arc<dyn ExecutionPlan>,
-    keys: Vec<Arc<dyn PhysicalExpr>>,
-    at_once: usize,
-    parts: usize,
-    context: Arc<TaskContext>,
-}
-
-impl Dealing {
-    async fn all(self) -> Result<Heaps> {
-        let heap = |part| Mutex::new(Some(Heap::new(part, &self.context, self.input.schema())));
-        let heaps: Heaps = (0..self.parts).map(heap).collect();
-        let turns = Arc::new(Semaphore::new(self.at_once));
-        let mut tasks = JoinSet::new();
-        for partition in 0..self.input.output_partitioning().partition_count() {
-            let (input, keys) = (Arc::clone(&self.input), self.keys.clone());
-            let (turns, heaps) = (Arc::clone(&turns), Arc::clone(&heaps));
-            let context = Arc::clone(&self.context);
-            tasks.spawn(async move {
-                let _turn = turns.acquire_owned().await;
-                deal_from(input.execute(partition, context)?, keys, &heaps).await
-            });
-        }
-        while let Some(done) = tasks.join_next().await {
-            done.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
-        }
-        Ok(heaps)
-    }
 }
 
 async fn deal_from(

@@ -205,16 +205,12 @@ impl ExecutionPlan for Lanes {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use datafusion::arrow::array::RecordBatch;
     use datafusion::physical_plan::common::collect;
 
-    use super::super::session::{Limits, Session};
-
-    fn session(memory: u64, scratch: &tempfile::TempDir) -> Session {
-        let scratch = scratch.path().to_owned();
-        Session::new(Limits { memory, scratch, as_of: DateTime::default() }).unwrap()
-    }
+    use super::super::columns::first_row_counts;
+    use super::super::session::Session;
+    use super::super::session::tests::session;
 
     async fn rows(session: &Session, sql: &str) -> datafusion::error::Result<Vec<RecordBatch>> {
         let plan = session.plan(sql).await?;
@@ -237,7 +233,7 @@ mod tests {
         }
         assert!(!plan.contains("RepartitionExec"), "{plan}");
         let joined = rows(&scarce, JOIN).await.unwrap();
-        assert_eq!(super::super::columns::first_row_counts(&joined), [150_000, 11_250_075_000]);
+        assert_eq!(first_row_counts(&joined), [150_000, 11_250_075_000]);
     }
 
     #[tokio::test(flavor = "multi_thread")]

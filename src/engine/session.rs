@@ -416,14 +416,14 @@ fn disk(scratch: &Path) -> DiskManagerBuilder {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A single value of 100 MB, which no query can spill.
     const LARGE: &str = "SELECT CAST(length(string_agg(repeat('x', 1000), '')) AS BIGINT) \
                          FROM generate_series(1, 100000)";
 
-    fn session(memory: u64, scratch: &tempfile::TempDir) -> Session {
+    pub(in super::super) fn session(memory: u64, scratch: &tempfile::TempDir) -> Session {
         let scratch = scratch.path().to_owned();
         Session::new(Limits { memory, scratch, as_of: DateTime::default() }).unwrap()
     }
