@@ -97,7 +97,8 @@ pub async fn serve(words: &[&str]) -> Outcome {
             let records = records(&lake, KEY)?;
             let compared = compare(&lake, &records, &files).await?;
             let sql = Statements::of(&compared.sql)?;
-            let rows = lake.session().write("the records", &sql.desired, &kept).await?;
+            let plan = lake.session().plan_sorted(&sql.desired).await?;
+            let rows = lake.session().in_order().write_plan("the records", &plan, &kept).await?;
             differing = sql.differing;
             std::fs::write(folder.join("differing.sql"), &differing)?;
             register(&merge, "desired", &kept).await?;
@@ -157,7 +158,7 @@ async fn count(session: &Session, queries: &[&str]) -> Outcome<Value> {
     let started = Instant::now();
     let mut rows = 0;
     for sql in queries {
-        let mut stream = session.stream(&session.plan(sql).await?).await?;
+        let mut stream = session.stream(&session.plan_sorted(sql).await?).await?;
         while let Some(batch) = stream.next().await {
             rows += batch?.num_rows();
         }

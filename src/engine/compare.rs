@@ -143,14 +143,15 @@ async fn merged(
     let desired_path = session.scratch(&format!("{}.desired.parquet", records.sync));
     let failed = |error| EngineError::of(what, error);
     let plan = session.plan_sorted(&records.desired_sql()).await.map_err(failed)?;
-    let rows = session.write_plan(what, &plan, &desired_path).await?;
+    let rows = session.in_order().write_plan(what, &plan, &desired_path).await?;
     let invalid = invalid::list(lake, records, Some(&desired_path), what).await?;
     let desired = files::table(merge, &desired_path, &orders).await?;
     merge.register("desired", desired).map_err(failed)?;
     let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
     let mut differ = rows;
     if let Some(sql) = difference.differing() {
-        differ = merge.write(what, &sql, &differing_path).await?;
+        let plan = merge.plan_sorted(&sql).await.map_err(failed)?;
+        differ = merge.write_plan(what, &plan, &differing_path).await?;
         let table = files::table(merge, &differing_path, &orders).await?;
         merge.register("differing", table).map_err(failed)?;
         if let Some(sql) = difference.held() {
@@ -277,13 +278,15 @@ pub(super) async fn explain(
         doubtful: false,
         fading: None,
     };
-    let sql = difference.differing().unwrap_or_default();
-    let plan = merge.explain(&sql).await.map_err(failed)?;
+    let differing = merge.plan_sorted(&difference.differing().unwrap_or_default()).await;
+    let differing = differing.map_err(failed)?;
     let path = session.scratch("differing.parquet");
-    merge.write("the difference", &sql, &path).await?;
+    merge.write_plan("the difference", &differing, &path).await?;
     let table = files::table(&merge, &path, &orders).await?;
     merge.register("differing", table).map_err(failed)?;
-    Ok([plan, merge.explain(&difference.labels()).await.map_err(failed)?])
+    let labels = merge.plan(&difference.labels()).await.map_err(failed)?;
+    let differing = merge.explain_plan(&differing).await.map_err(failed)?;
+    Ok([differing, merge.explain_plan(&labels).await.map_err(failed)?])
 }
 
 /// The physical plan of a sync's first changes.

@@ -97,16 +97,49 @@ impl Records {
         }
     }
 
-    /// The desired records, sorted by record key.
+    /// The desired records, sorted by record key. What a key says is read off it after it was sorted,
+    /// so that it is not sorted beside it.
     pub fn desired_sql(&self) -> String {
         let body = match self.grain {
             Grain::Raw if self.per_trait => self.raw_per_trait(),
-            Grain::Raw => self.raw(&self.all_values(), None),
+            Grain::Raw => self.raw(),
             Grain::Subject => self.subject(),
             Grain::Email => self.email(),
             Grain::List => self.list(),
         };
-        format!("{body}\nORDER BY record_key")
+        format!(
+            "SELECT {} FROM (\n{body}\nORDER BY record_key\n)\nORDER BY record_key",
+            self.described()
+        )
+    }
+
+    /// All columns of a desired record, out of those that are sorted.
+    fn described(&self) -> String {
+        let (subject, email) = match self.grain {
+            Grain::Raw if self.per_trait => ("subject".to_owned(), "email".to_owned()),
+            Grain::Raw => (
+                format!("split_part(record_key, {SEPARATOR}, 1) AS subject"),
+                format!(
+                    "nullif(substr(record_key, strpos(record_key, {SEPARATOR}) + 1), '') AS email"
+                ),
+            ),
+            Grain::Subject => ("record_key AS subject".to_owned(), "email".to_owned()),
+            Grain::Email => ("subject".to_owned(), "record_key AS email".to_owned()),
+            Grain::List => ("subject".to_owned(), self.list_email().to_owned()),
+        };
+        let name = if self.per_trait { "trait" } else { "CAST(NULL AS VARCHAR) AS trait" };
+        let invalid = match self.can_be_invalid() && self.grain != Grain::List {
+            true => "invalid",
+            false => "CAST(NULL AS VARCHAR) AS invalid",
+        };
+        let identifiers = self.identifiers().into_iter().map(|name| format!("id.{name}"));
+        let values = self.columns().iter().map(|column| format!("value.{}", column.name));
+        let profile = self.profile.iter().map(|name| format!("profile.{name}"));
+        let others = identifiers
+            .chain(values)
+            .chain(profile)
+            .fold(String::new(), |sql, name| sql + ", " + &quoted(&name));
+        format!("record_key, {subject}, {email}, {name}{others}, {invalid}")
     }
 
     fn all_values(&self) -> String {
@@ -206,7 +239,7 @@ impl Records {
         format!("\nLEFT JOIN {INTERNAL}.profiles AS p ON CAST(p.{key} AS VARCHAR) = m.subject")
     }
 
-    /// Profile columns, and why a record is invalid (NULL: it is not).
+    /// Profile columns, and why a record is invalid (NULL: it is not) where that can be.
     fn profile_columns(&self) -> String {
         let mut sql = self.enriching();
         let missing = self.required.iter().fold(String::new(), |mut sql, name| {
@@ -217,25 +250,30 @@ impl Records {
             };
             sql
         });
-        let invalid = match missing.as_str() {
-            "" => "CAST(NULL AS VARCHAR)".to_owned(),
-            cases => format!("CASE{cases} END"),
-        };
-        let _ = write!(sql, ", {invalid} AS invalid");
+        if self.can_be_invalid() {
+            let _ = write!(sql, ", CASE{missing} END AS invalid");
+        }
         sql
     }
 
-    /// One record per subject and email; `trait_name` for records of one trait alone.
-    fn raw(&self, values: &str, trait_name: Option<&str>) -> String {
-        let suffix = trait_name
-            .map_or_else(String::new, |name| format!(" || {SEPARATOR} || {}", literal(name)));
-        let name = trait_name.map_or_else(
-            || "CAST(NULL AS VARCHAR)".to_owned(),
-            |name| format!("CAST({} AS VARCHAR)", literal(name)),
-        );
+    /// One record per subject and email.
+    fn raw(&self) -> String {
         format!(
-            "SELECT m.subject || {SEPARATOR} || coalesce(e.email, ''){suffix} AS record_key, m.subject, \
-             e.email, {name} AS trait{values}{}\n{}{}{}",
+            "SELECT {} AS record_key{}{}",
+            Self::subject_and_email(),
+            self.all_values(),
+            self.joined()
+        )
+    }
+
+    fn subject_and_email() -> String {
+        format!("m.subject || {SEPARATOR} || coalesce(e.email, '')")
+    }
+
+    /// The rest of the columns, and where all of them come from.
+    fn joined(&self) -> String {
+        format!(
+            "{}\n{}{}{}",
             self.profile_columns(),
             self.from(),
             self.join_emails("LEFT JOIN", self.emails),
@@ -243,6 +281,7 @@ impl Records {
         )
     }
 
+    /// One record per subject, email and trait.
     fn raw_per_trait(&self) -> String {
         let parts = self.columns().iter().map(|own| {
             let values = self.columns().iter().fold(String::new(), |mut sql, column| {
@@ -255,7 +294,13 @@ impl Records {
                 let _ = write!(sql, ", {value} AS {name}");
                 sql
             });
-            self.raw(&values, Some(&own.name))
+            let name = literal(&own.name);
+            format!(
+                "SELECT {} || {SEPARATOR} || {name} AS record_key, m.subject, e.email, \
+                 CAST({name} AS VARCHAR) AS trait{values}{}",
+                Self::subject_and_email(),
+                self.joined()
+            )
         });
         format!("SELECT * FROM (\n{}\n)", parts.collect::<Vec<_>>().join("\nUNION ALL\n"))
     }
@@ -264,7 +309,7 @@ impl Records {
     fn subject(&self) -> String {
         let preferred = if self.emails == Emails::First { Emails::First } else { Emails::Last };
         format!(
-            "SELECT m.subject AS record_key, m.subject, e.email, CAST(NULL AS VARCHAR) AS trait{}{}\n{}{}{}",
+            "SELECT m.subject AS record_key, e.email{}{}\n{}{}{}",
             self.all_values(),
             self.profile_columns(),
             self.from(),
@@ -284,8 +329,9 @@ impl Records {
             let _ = write!(sql, ", {}", quoted(&format!("profile.{name}")));
             sql
         });
+        let invalid = if self.can_be_invalid() { ", invalid" } else { "" };
         format!(
-            "SELECT record_key, subject, record_key AS email, CAST(NULL AS VARCHAR) AS trait{values}{profile}, invalid \
+            "SELECT record_key, subject{values}{profile}{invalid} \
              FROM (\nSELECT *, row_number() OVER (PARTITION BY record_key ORDER BY added_at DESC NULLS LAST, subject) \
              AS nth FROM (\n{}\n)) WHERE nth = 1",
             self.owners()

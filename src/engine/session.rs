@@ -12,11 +12,12 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::common::TableReference;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast as cast_to};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, cast as cast_to};
 use datafusion::physical_plan::common::{collect, spawn_buffered};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::physical_planner::DefaultPhysicalPlanner;
@@ -123,12 +124,12 @@ impl Session {
         self.with(config(Width::of(&self.limits)), Order::Free, Arc::clone(&self.reserve))
     }
 
-    /// The same, in which what is made of a sorted view keeps its order: it is sorted although it is
-    /// selected from, and its rows are not dealt out to many partitions again.
+    /// The same, in which what is made of sorted rows keeps their order: they are sorted although they
+    /// are selected from, and are not dealt out to many partitions again.
     #[must_use]
     pub fn in_order(&self) -> Self {
         let mut config = config(Width::of(&self.limits));
-        config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
+        sort_what_is_selected_from(&mut config);
         config.options_mut().optimizer.enable_round_robin_repartition = false;
         self.with(config, Order::Free, Arc::clone(&self.reserve))
     }
@@ -166,26 +167,30 @@ impl Session {
 
     /// Plans Muster's own SQL that sorts, with texts that are compact before they are sorted: as views
     /// they share the buffers they were read into, and every batch of sorted rows keeps, and counts as its
-    /// own, the buffers of whatever its rows came from.
+    /// own, the buffers of whatever its rows came from. What is selected from is sorted, too, if the SQL
+    /// says so.
     pub async fn plan_sorted(&self, sql: &str) -> datafusion::error::Result<LogicalPlan> {
-        let plan = self.plan(sql).await?;
-        let LogicalPlan::Sort(sort) = plan else { return Ok(plan) };
-        let columns = sort.input.schema().iter().map(|(qualifier, field)| {
-            let column = Expr::from((qualifier, field));
-            match field.data_type() {
-                DataType::Utf8View => cast_to(column, DataType::Utf8).alias(field.name()),
-                _ => column,
-            }
+        let mut state = self.state();
+        sort_what_is_selected_from(state.config_mut());
+        let plan = state.create_logical_plan(sql).await?;
+        let compacted = plan.transform_up(|plan| match plan {
+            LogicalPlan::Sort(sort) => compact(sort).map(Transformed::yes),
+            // The types of what is selected from a sort are those of the sort.
+            plan => plan.recompute_schema().map(Transformed::yes),
         });
-        let columns: Vec<Expr> = columns.collect();
-        let input = Arc::unwrap_or_clone(sort.input);
-        LogicalPlanBuilder::from(input).project(columns)?.sort(sort.expr)?.build()
+        Ok(compacted?.data)
+    }
+
+    /// The physical plan of SQL, as text.
+    #[cfg(test)]
+    pub async fn explain(&self, sql: &str) -> datafusion::error::Result<String> {
+        self.explain_plan(&self.plan(sql).await?).await
     }
 
     /// The physical plan, as text.
     #[cfg(test)]
-    pub async fn explain(&self, sql: &str) -> datafusion::error::Result<String> {
-        let (plan, _) = self.physical(&self.plan(sql).await?, Joins::Hash).await?;
+    pub async fn explain_plan(&self, plan: &LogicalPlan) -> datafusion::error::Result<String> {
+        let (plan, _) = self.physical(plan, Joins::Hash).await?;
         Ok(datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string())
     }
 
@@ -321,6 +326,26 @@ impl Session {
     pub fn scratch(&self, name: &str) -> PathBuf {
         self.limits.scratch.join(name)
     }
+}
+
+fn sort_what_is_selected_from(config: &mut SessionConfig) {
+    config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
+}
+
+/// Texts in place of views before they are sorted.
+fn compact(sort: Sort) -> datafusion::error::Result<LogicalPlan> {
+    let columns = sort.input.schema().iter().map(|(qualifier, field)| {
+        let column = Expr::from((qualifier, field));
+        match field.data_type() {
+            DataType::Utf8View => {
+                cast_to(column, DataType::Utf8).alias_qualified(qualifier.cloned(), field.name())
+            }
+            _ => column,
+        }
+    });
+    let columns: Vec<Expr> = columns.collect();
+    let input = Arc::unwrap_or_clone(sort.input);
+    LogicalPlanBuilder::from(input).project(columns)?.sort(sort.expr)?.build()
 }
 
 /// A plan with merge joins, in one partition.

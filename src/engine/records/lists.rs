@@ -18,7 +18,7 @@ impl Records {
             return self.distinct();
         }
         format!(
-            "SELECT record_key, subject{}, CAST(NULL AS VARCHAR) AS trait{}, CAST(NULL AS VARCHAR) AS invalid \
+            "SELECT record_key, subject{}{} \
              FROM (\nSELECT *, row_number() OVER (PARTITION BY record_key ORDER BY subject) AS nth FROM (\n\
              SELECT {} AS record_key, * FROM (\n{}\n) WHERE {}\n)) WHERE nth = 1",
             self.ids(|name| name),
@@ -32,8 +32,7 @@ impl Records {
     /// The same where records have no columns.
     fn distinct(&self) -> String {
         format!(
-            "SELECT {} AS record_key, min(subject) AS subject{}, CAST(NULL AS VARCHAR) AS trait, \
-             CAST(NULL AS VARCHAR) AS invalid FROM (\n{}\n) WHERE {} GROUP BY 1",
+            "SELECT {} AS record_key, min(subject) AS subject{} FROM (\n{}\n) WHERE {} GROUP BY 1",
             self.list_key(),
             self.ids(|name| format!("min({name})")),
             self.matchable(),
@@ -51,9 +50,7 @@ impl Records {
 
     /// The match fields, as columns of records.
     fn ids(&self, of: fn(String) -> String) -> String {
-        let has_email = self.match_fields.iter().any(|field| field.source == "email");
-        let email = if has_email { "" } else { ", CAST(NULL AS VARCHAR) AS email" };
-        self.match_fields.iter().fold(email.to_owned(), |mut sql, field| {
+        self.match_fields.iter().fold(String::new(), |mut sql, field| {
             let name = quoted(&format!("id.{}", field.source));
             let value = of(name.clone());
             let _ = match field.source {
@@ -62,6 +59,14 @@ impl Records {
             };
             sql
         })
+    }
+
+    /// The column of emails, which is there although nobody is matched by them.
+    pub(super) fn list_email(&self) -> &'static str {
+        match self.match_fields.iter().any(|field| field.source == "email") {
+            true => "email",
+            false => "CAST(NULL AS VARCHAR) AS email",
+        }
     }
 
     fn has_any(&self) -> String {
