@@ -47,6 +47,13 @@ pub struct Records {
 /// Separates the parts of a record key; keys of models never hold it.
 const SEPARATOR: &str = "chr(1)";
 
+/// What comes before the separator.
+const SUBJECT_OF_KEY: &str = "split_part(record_key, chr(1), 1) AS subject";
+
+/// What comes after the first separator: an email may hold it.
+const EMAIL_OF_KEY: &str =
+    "nullif(substr(record_key, strpos(record_key, chr(1)) + 1), '') AS email";
+
 /// The profile column that says in which country somebody is.
 const COUNTRY: &str = "country";
 
@@ -116,16 +123,11 @@ impl Records {
     /// All columns of a desired record, out of those that are sorted.
     fn described(&self) -> String {
         let (subject, email) = match self.grain {
-            Grain::Raw if self.per_trait => ("subject".to_owned(), "email".to_owned()),
-            Grain::Raw => (
-                format!("split_part(record_key, {SEPARATOR}, 1) AS subject"),
-                format!(
-                    "nullif(substr(record_key, strpos(record_key, {SEPARATOR}) + 1), '') AS email"
-                ),
-            ),
-            Grain::Subject => ("record_key AS subject".to_owned(), "email".to_owned()),
-            Grain::Email => ("subject".to_owned(), "record_key AS email".to_owned()),
-            Grain::List => ("subject".to_owned(), self.list_email().to_owned()),
+            Grain::Raw if self.per_trait => ("subject", "email"),
+            Grain::Raw => (SUBJECT_OF_KEY, EMAIL_OF_KEY),
+            Grain::Subject => ("record_key AS subject", "email"),
+            Grain::Email => ("subject", "record_key AS email"),
+            Grain::List => ("subject", self.list_email()),
         };
         let name = if self.per_trait { "trait" } else { "CAST(NULL AS VARCHAR) AS trait" };
         let invalid = match self.can_be_invalid() && self.grain != Grain::List {
