@@ -28,9 +28,7 @@ pub struct Part {
 pub struct Message {
     first: Part,
     /// Further rows of the same record, from other syncs.
-    more: Box<[Part]>,
-    /// Read when the rows were: they are out of reach of the processor's caches when it is sent.
-    id: MessageId,
+    more: Vec<Part>,
 }
 
 /// The deterministic id of a transition, in hexadecimal.
@@ -52,11 +50,6 @@ impl Part {
 
     pub fn key(&self) -> &str {
         self.block.key(self.row())
-    }
-
-    /// The 16 bytes of the row's deterministic message id.
-    fn id(&self) -> &[u8] {
-        self.block.message_id(self.row())
     }
 
     /// Row number in the sync's outbox.
@@ -94,17 +87,16 @@ impl Part {
 
 impl Message {
     pub fn new(first: Part) -> Self {
-        Self::joined(first, Vec::new())
+        Self { first, more: Vec::new() }
     }
 
-    /// A message with which other syncs' rows of the same record travel.
-    pub fn joined(first: Part, more: Vec<Part>) -> Self {
-        let id = MessageId::of(&first, &more);
-        Self { first, more: more.into(), id }
+    /// Lets another sync's row of the same record travel with this message.
+    pub fn join(&mut self, part: Part) {
+        self.more.push(part);
     }
 
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        std::iter::once(&self.first).chain(&*self.more)
+        std::iter::once(&self.first).chain(&self.more)
     }
 
     pub fn call(&self) -> Call {
@@ -169,7 +161,17 @@ impl Message {
 
     /// Identical on every retry of the same transition, different for the next one.
     pub fn id(&self) -> MessageId {
-        self.id
+        let mut id = [0; 16];
+        if self.more.is_empty() {
+            id.copy_from_slice(self.first.block.message_id(self.first.row()));
+            return MessageId(id);
+        }
+        let mut hash = Sha256::new();
+        for part in self.parts() {
+            hash.update(part.block.message_id(part.row()));
+        }
+        id.copy_from_slice(&hash.finalize()[..16]);
+        MessageId(id)
     }
 
     /// Traits as `identify` and `group` carry them, of all rows, without the email.
@@ -234,21 +236,6 @@ pub struct Event<'a> {
 }
 
 impl MessageId {
-    /// Of one row its own, of several a hash of theirs.
-    fn of(first: &Part, more: &[Part]) -> Self {
-        let mut id = [0; 16];
-        if more.is_empty() {
-            id.copy_from_slice(first.id());
-            return Self(id);
-        }
-        let mut hash = Sha256::new();
-        for part in std::iter::once(first).chain(more) {
-            hash.update(part.id());
-        }
-        id.copy_from_slice(&hash.finalize()[..16]);
-        Self(id)
-    }
-
     /// The id as text.
     pub fn digits(self) -> [u8; 32] {
         let mut text = [0; 32];

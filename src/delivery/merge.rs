@@ -71,9 +71,11 @@ impl Merge {
         Some((Part::new(block, index), lane))
     }
 
-    /// Whether the next row concerns the record of `part` and comes from a lane after `last`.
-    fn continues(&self, part: &Part, last: usize) -> bool {
-        self.heads.peek().is_some_and(|Reverse(head)| head.lane > last && head.key() == part.key())
+    /// Whether the next row concerns the record of `message` and comes from a lane after `last`.
+    fn continues(&self, message: &Message, last: usize) -> bool {
+        self.heads
+            .peek()
+            .is_some_and(|Reverse(head)| head.lane > last && head.key() == message.key())
     }
 }
 
@@ -90,15 +92,15 @@ impl Iterator for Merge {
             if !part.change().is_sent() {
                 continue;
             }
-            let mut more = Vec::new();
-            while self.continues(&part, last) {
-                let Some((next, lane)) = self.take() else { break };
+            let mut message = Message::new(part);
+            while self.continues(&message, last) {
+                let Some((part, lane)) = self.take() else { break };
                 last = lane;
-                if next.change().is_sent() {
-                    more.push(next);
+                if part.change().is_sent() {
+                    message.join(part);
                 }
             }
-            return Some(Ok(Message::joined(part, more)));
+            return Some(Ok(message));
         }
     }
 }

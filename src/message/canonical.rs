@@ -322,10 +322,8 @@ mod tests {
     fn who_somebody_is_now_is_said_by_what_stays() {
         let leaves = (Call::Identify, ModelKind::Audience, Change::Exited);
         let stays = (Call::Identify, ModelKind::Trait, Change::Changed);
-        let message = Message::joined(
-            known_by("old@x.org", "bronze", leaves, &[]),
-            vec![known_by("new@x.org", "gold", stays, &[("ltv", json!(1))])],
-        );
+        let mut message = Message::new(known_by("old@x.org", "bronze", leaves, &[]));
+        message.join(known_by("new@x.org", "gold", stays, &[("ltv", json!(1))]));
         let json: Json = serde_json::from_str(&written(&message)).unwrap();
         let expected = json!({"plan": "gold", "vi\"p": false, "ltv": 1, "email": "new@x.org"});
         assert_eq!(json["traits"], expected);
@@ -334,11 +332,13 @@ mod tests {
 
     #[test]
     fn several_syncs_are_one_message_that_says_each_name_once() {
-        let traits = [("ltv", json!(1)), ("plan", json!("silver"))];
-        let message = Message::joined(
-            part(Call::Identify, ModelKind::Trait, Change::Entered, &traits),
-            vec![part(Call::Identify, ModelKind::Audience, Change::Entered, &[])],
-        );
+        let mut message = Message::new(part(
+            Call::Identify,
+            ModelKind::Trait,
+            Change::Entered,
+            &[("ltv", json!(1)), ("plan", json!("silver"))],
+        ));
+        message.join(part(Call::Identify, ModelKind::Audience, Change::Entered, &[]));
         let text = written(&message);
         insta::assert_snapshot!(text.replace(&message.id().to_string(), "ID"), @r#"{"type":"identify","messageId":"ID","timestamp":"2026-11-20T09:00:00Z","userId":"u\\1","traits":{"ltv":1,"plan":"silver","vi\"p":true,"email":"a\nb@example.org"},"context":{"personas":{"computations":[{"computation_class":"trait","computation_key":"ltv"},{"computation_class":"trait","computation_key":"plan"},{"computation_class":"audience","computation_key":"vi\"p"}]}}}"#);
     }
