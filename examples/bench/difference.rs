@@ -158,7 +158,7 @@ async fn count(session: &Session, queries: &[&str]) -> Outcome<Value> {
     let started = Instant::now();
     let mut rows = 0;
     for sql in queries {
-        let mut stream = session.stream(&session.plan_sorted(sql).await?).await?;
+        let mut stream = session.stream(&session.plan(sql).await?).await?;
         while let Some(batch) = stream.next().await {
             rows += batch?.num_rows();
         }

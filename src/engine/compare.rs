@@ -15,6 +15,7 @@ use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use super::changes::{Changes, Labelling, write_changes};
 use super::delivered::{self, DeliveredFiles};
 use super::difference::{Difference, Fading, Reading};
+use super::differing::Differing;
 use super::error::{EngineError, Result};
 use super::files;
 use super::invalid::{self, Invalid};
@@ -147,27 +148,23 @@ async fn merged(
     let invalid = invalid::list(lake, records, Some(&desired_path), what).await?;
     let desired = files::table(merge, &desired_path, &orders).await?;
     merge.register("desired", desired).map_err(failed)?;
-    let differing_path = session.scratch(&format!("{}.differing.parquet", records.sync));
-    let mut differ = rows;
-    if let Some(sql) = difference.differing() {
-        let plan = merge.plan_sorted(&sql).await.map_err(failed)?;
-        differ = merge.write_plan(what, &plan, &differing_path).await?;
-        let table = files::table(merge, &differing_path, &orders).await?;
-        merge.register("differing", table).map_err(failed)?;
+    let differing = match difference.differing() {
+        Some(sql) => Some(Differing::write(merge, what, &sql, &records.sync).await?),
+        None => None,
+    };
+    if let Some(differing) = &differing {
+        differing.register(merge, &orders).await?;
         if let Some(sql) = difference.held() {
-            held(lake, &sql, (&desired_path, &differing_path), merge).await?;
+            held(lake, &sql, (&desired_path, differing), merge).await?;
         }
     }
     // Without a difference whatever is wanted is there, and nothing needs a label.
-    let known = difference.delivered.is_some();
     let (mut before, mut changes) = (rows - invalid.desired, Changes::default());
-    if differ > 0 || !known {
-        before = count_before(merge, what, known).await?;
+    if differing.as_ref().is_none_or(|differing| differing.rows() > 0) {
+        before = count_before(merge, what, differing.is_some()).await?;
         changes = label(merge, &difference.labels(), comparison, what).await?;
     }
-    for path in [&desired_path, &differing_path] {
-        drop(std::fs::remove_file(path));
-    }
+    drop(std::fs::remove_file(&desired_path));
     Ok(Found { changes, rows, invalid, before })
 }
 
@@ -184,16 +181,15 @@ fn told(difference: &Difference<'_>) -> String {
 async fn held(
     lake: &Lake<'_>,
     sql: &str,
-    (desired, differing): (&Path, &Path),
+    (desired, differing): (&Path, &Differing),
     merge: &Session,
 ) -> Result<()> {
     let what = "what other members still have";
     let failed = |error| EngineError::of(what, error);
     let session = lake.session().beside();
-    for (name, path) in [("desired", desired), ("differing", differing)] {
-        let table = files::table(&session, path, &[]).await?;
-        session.register(name, table).map_err(failed)?;
-    }
+    let table = files::table(&session, desired, &[]).await?;
+    session.register("desired", table).map_err(failed)?;
+    differing.register_leaving(&session).await?;
     let path = session.scratch("held.parquet");
     session.write(what, sql, &path).await?;
     let table = files::table(merge, &path, &[]).await?;
@@ -278,15 +274,11 @@ pub(super) async fn explain(
         doubtful: false,
         fading: None,
     };
-    let differing = merge.plan_sorted(&difference.differing().unwrap_or_default()).await;
-    let differing = differing.map_err(failed)?;
-    let path = session.scratch("differing.parquet");
-    merge.write_plan("the difference", &differing, &path).await?;
-    let table = files::table(&merge, &path, &orders).await?;
-    merge.register("differing", table).map_err(failed)?;
-    let labels = merge.plan(&difference.labels()).await.map_err(failed)?;
-    let differing = merge.explain_plan(&differing).await.map_err(failed)?;
-    Ok([differing, merge.explain_plan(&labels).await.map_err(failed)?])
+    let sql = difference.differing().unwrap_or_default();
+    let differing = Differing::write(&merge, "the difference", &sql, &records.sync).await?;
+    differing.register(&merge, &orders).await?;
+    let labels = merge.explain(&difference.labels()).await.map_err(failed)?;
+    Ok([merge.explain(&sql).await.map_err(failed)?, labels])
 }
 
 /// The physical plan of a sync's first changes.

@@ -1,8 +1,8 @@
 //! The set difference: desired records against what the destination acknowledged, in SQL, as one full
 //! outer join of two inputs sorted by record key. Pure: makes SQL.
 //!
-//! Both files declare their order, so that DataFusion merges them without sorting again; the changes
-//! themselves, a small part, are sorted by subject and record key.
+//! Both files declare their order, so that DataFusion merges them without sorting again, and what differs is
+//! read on in that order.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -89,11 +89,10 @@ impl Fading {
 const DIGITS: u32 = 16;
 
 impl Difference<'_> {
-    /// What differs, sorted by record key. `None` when nothing was ever delivered: then everything
-    /// differs, and [`labels`](Self::labels) reads `desired` itself.
+    /// What differs. `None` when nothing was ever delivered: then everything differs, and
+    /// [`labels`](Self::labels) reads `desired` itself.
     pub fn differing(&self) -> Option<String> {
-        let changes = self.changes(self.delivered?);
-        Some(format!("{changes}\nORDER BY record_key ASC NULLS FIRST"))
+        Some(self.changes(self.delivered?))
     }
 
     /// [`labels`](Self::labels) of desired records that are sorted on the way: where nothing was ever
@@ -200,7 +199,7 @@ impl Difference<'_> {
     }
 
     /// By which a member who leaves is found, as far as another member still has it: they stay for the
-    /// other one. Selects from `differing` and `desired`; a few rows, since few leave.
+    /// other one. Selects from `leaving` and `desired`; a few rows, since few leave.
     pub fn held(&self) -> Option<String> {
         if self.records.grain != Grain::List || self.delivered.is_none() {
             return None;
@@ -209,7 +208,7 @@ impl Difference<'_> {
             let (column, source) = (matched(field.source), literal(field.source));
             format!(
                 "SELECT DISTINCT {source} AS source, d.{column} AS value FROM desired AS d LEFT SEMI JOIN \
-                 (SELECT {column} AS leaving FROM differing WHERE NOT wanted) AS l ON l.leaving = d.{column} \
+                 (SELECT {column} AS value FROM leaving) AS l ON l.value = d.{column} \
                  WHERE d.invalid IS NULL"
             )
         });

@@ -8,6 +8,7 @@ mod compare;
 mod compute;
 mod delivered;
 mod difference;
+mod differing;
 mod encoder;
 mod error;
 mod exchange;

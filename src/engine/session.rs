@@ -39,8 +39,8 @@ const SPILL_RESERVATION: usize = 1 << 20;
 /// Memory from which on two queries may hold what they need at once, and all the parts of a query.
 const AMPLE: u64 = 3 << 30;
 
-/// Merges of sorted files hold a batch of each; what they sort, which is what differs, is spilled past
-/// this part of the memory.
+/// Merges of sorted files hold a batch of each; what little they sort, which is what differs by the fields
+/// of a list, is spilled past this part of the memory.
 const MERGE_SHARE: u64 = 64;
 
 /// The least memory of a merge, unless there is less.
