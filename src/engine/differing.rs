@@ -4,7 +4,7 @@
 //! `delivered`, but not the one in step with the other. So each of them becomes a file of its own, which is in
 //! order, and both are read as one table. However much differs, a batch of it is held.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -39,7 +39,7 @@ impl Differing {
             |name: &str| Part { path: session.scratch(&format!("{sync}.{name}.parquet")), rows: 0 };
         let mut differing = Self { wanted: part("wanted"), leaving: part("leaving") };
         if !differing.run(session, what, sql).await? {
-            // Nobody has seen this; DataFusion does not promise the order, only its way of joining has it.
+            // The order comes of the way DataFusion joins; it does not promise it, and may join another way.
             tracing::info!("A merge did not yield its rows in order; once more, sorting them");
             let sorted = format!("{sql}\nORDER BY record_key ASC NULLS FIRST");
             if !differing.run(session, what, &sorted).await? {
@@ -81,7 +81,7 @@ impl Differing {
     /// Whether the rows came in order; if not, the files are not complete.
     async fn run(&mut self, session: &Session, what: &str, sql: &str) -> Result<bool> {
         let plan = session.plan(sql).await.map_err(|error| EngineError::of(what, error))?;
-        let paths = [&self.wanted.path, &self.leaving.path];
+        let paths = [self.wanted.path.as_path(), &self.leaving.path];
         let write = async |stream| divide(stream, paths).await;
         let rows = session.execute(&plan, write).await;
         let rows = rows.map_err(|error| error.of(what, &self.wanted.path))?;
@@ -103,7 +103,7 @@ impl Drop for Differing {
 /// they do not come in order.
 async fn divide(
     mut stream: SendableRecordBatchStream,
-    paths: [&PathBuf; 2],
+    paths: [&Path; 2],
 ) -> std::result::Result<Option<[u64; 2]>, WriteError> {
     let [wanted, leaving] = paths.map(|path| Ordered::create(path, stream.schema()));
     let (mut wanted, mut leaving) = (wanted?, leaving?);
@@ -132,7 +132,7 @@ struct Ordered {
 }
 
 impl Ordered {
-    fn create(path: &PathBuf, schema: SchemaRef) -> std::result::Result<Self, WriteError> {
+    fn create(path: &Path, schema: SchemaRef) -> std::result::Result<Self, WriteError> {
         Ok(Self { writer: Writer::create(path, schema, Purpose::Scratch)?, last: None })
     }
 
