@@ -3,14 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
 
 use super::error::{EngineError, Result};
 use super::files;
-use super::layers::Layers;
 use super::session::Session;
 use super::writer::Purpose;
 
@@ -35,17 +32,8 @@ pub async fn register(
     files: &DeliveredFiles,
     orders: &[&str],
 ) -> Result<Option<SchemaRef>> {
-    let mut layers = Vec::new();
-    for path in files.base.iter().chain(&files.deltas) {
-        layers.push(files::table(session, path, orders).await?);
-    }
-    let table: Arc<dyn TableProvider> = match (layers.as_slice(), files.deltas.is_empty()) {
-        ([base], true) => Arc::clone(base),
-        _ => match Layers::new(layers, orders) {
-            Some(layers) => Arc::new(layers),
-            None => return Ok(None),
-        },
-    };
+    let paths = files.base.iter().chain(&files.deltas).map(PathBuf::as_path);
+    let Some(table) = files::layered(session, paths, orders).await? else { return Ok(None) };
     let schema = table.schema();
     session
         .register("delivered", table)

@@ -5,39 +5,32 @@
 //! order, and both are read as one table. However much differs, a batch of it is held.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{cast, filter_record_batch, not};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 
 use super::error::{EngineError, Result};
 use super::files;
-use super::layers::Layers;
 use super::session::Session;
 use super::writer::{Purpose, WriteError, Writer};
 
 /// Two scratch files, gone when this is dropped.
 pub struct Differing {
-    wanted: Part,
-    leaving: Part,
-}
-
-struct Part {
-    path: PathBuf,
+    wanted: PathBuf,
+    leaving: PathBuf,
+    /// Of both.
     rows: u64,
 }
 
 impl Differing {
     /// Runs [`Difference::differing`](super::difference::Difference::differing) in an ordered session.
     pub async fn write(session: &Session, what: &str, sql: &str, sync: &str) -> Result<Self> {
-        let part =
-            |name: &str| Part { path: session.scratch(&format!("{sync}.{name}.parquet")), rows: 0 };
-        let mut differing = Self { wanted: part("wanted"), leaving: part("leaving") };
+        let path = |name: &str| session.scratch(&format!("{sync}.{name}.parquet"));
+        let mut differing = Self { wanted: path("wanted"), leaving: path("leaving"), rows: 0 };
         if !differing.run(session, what, sql).await? {
             // The order comes of the way DataFusion joins; it does not promise it, and may join another way.
             tracing::info!("A merge did not yield its rows in order; once more, sorting them");
@@ -51,29 +44,20 @@ impl Differing {
     }
 
     pub fn rows(&self) -> u64 {
-        self.wanted.rows + self.leaving.rows
+        self.rows
     }
 
     /// As the table `differing`.
     pub async fn register(&self, session: &Session, orders: &[&str]) -> Result<()> {
-        let wanted = files::table(session, &self.wanted.path, orders).await?;
-        let table: Arc<dyn TableProvider> = match self.leaving.rows {
-            0 => wanted,
-            _ => {
-                let leaving = files::table(session, &self.leaving.path, orders).await?;
-                match Layers::new(vec![Arc::clone(&wanted), leaving], orders) {
-                    Some(both) => Arc::new(both),
-                    None => wanted,
-                }
-            }
-        };
+        let paths = [self.wanted.as_path(), &self.leaving];
+        let Some(table) = files::layered(session, paths, orders).await? else { return Ok(()) };
         let failed = |error| EngineError::of("reading what differs", error);
         session.register("differing", table).map_err(failed)
     }
 
     /// Those of them who are not wanted, as the table `leaving`.
     pub async fn register_leaving(&self, session: &Session) -> Result<()> {
-        let leaving = files::table(session, &self.leaving.path, &[]).await?;
+        let leaving = files::table(session, &self.leaving, &[]).await?;
         let failed = |error| EngineError::of("reading who leaves", error);
         session.register("leaving", leaving).map_err(failed)
     }
@@ -81,32 +65,31 @@ impl Differing {
     /// Whether the rows came in order; if not, the files are not complete.
     async fn run(&mut self, session: &Session, what: &str, sql: &str) -> Result<bool> {
         let plan = session.plan(sql).await.map_err(|error| EngineError::of(what, error))?;
-        let paths = [self.wanted.path.as_path(), &self.leaving.path];
-        let write = async |stream| divide(stream, paths).await;
+        let write = async |stream| divide(stream, &self.wanted, &self.leaving).await;
         let rows = session.execute(&plan, write).await;
-        let rows = rows.map_err(|error| error.of(what, &self.wanted.path))?;
-        let Some([wanted, leaving]) = rows else { return Ok(false) };
-        (self.wanted.rows, self.leaving.rows) = (wanted, leaving);
-        Ok(true)
+        let rows = rows.map_err(|error| error.of(what, &self.wanted))?;
+        self.rows = rows.unwrap_or(0);
+        Ok(rows.is_some())
     }
 }
 
 impl Drop for Differing {
     fn drop(&mut self) {
-        for part in [&self.wanted, &self.leaving] {
-            drop(std::fs::remove_file(&part.path));
+        for path in [&self.wanted, &self.leaving] {
+            drop(std::fs::remove_file(path));
         }
     }
 }
 
-/// Writes what is wanted into one file and what is not into another; how many rows each has, or `None` when
-/// they do not come in order.
+/// Writes what is wanted into one file and what is not into another; how many rows there are, or `None`
+/// when they do not come in order.
 async fn divide(
     mut stream: SendableRecordBatchStream,
-    paths: [&Path; 2],
-) -> std::result::Result<Option<[u64; 2]>, WriteError> {
-    let [wanted, leaving] = paths.map(|path| Ordered::create(path, stream.schema()));
-    let (mut wanted, mut leaving) = (wanted?, leaving?);
+    wanted: &Path,
+    leaving: &Path,
+) -> std::result::Result<Option<u64>, WriteError> {
+    let mut wanted = Ordered::create(wanted, stream.schema())?;
+    let mut leaving = Ordered::create(leaving, stream.schema())?;
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(WriteError::Query)?;
         let marks = marks(&batch).map_err(WriteError::Query)?;
@@ -115,7 +98,7 @@ async fn divide(
             return Ok(None);
         }
     }
-    Ok(Some([wanted.writer.finish()?, leaving.writer.finish()?]))
+    Ok(Some(wanted.writer.finish()? + leaving.writer.finish()?))
 }
 
 /// Which rows are wanted.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{EngineError, Result};
+use super::layers::Layers;
 use super::parquet_format::Parquet;
 use super::session::Session;
 use super::writer::{Purpose, WriteError, Writer};
@@ -55,6 +56,19 @@ pub async fn table(
     let config = ListingTableConfig::new(url).with_listing_options(options);
     let config = config.infer_schema(&state).await.map_err(failed)?;
     Ok(Arc::new(ListingTable::try_new(config).map_err(failed)?))
+}
+
+/// Sorted files as one table, in which later ones win; `None` when there are none.
+pub async fn layered(
+    session: &Session,
+    paths: impl IntoIterator<Item = &Path>,
+    orders: &[&str],
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let mut layers = Vec::new();
+    for path in paths {
+        layers.push(table(session, path, orders).await?);
+    }
+    Ok(Layers::merged(layers, orders))
 }
 
 /// Key-value metadata and row count of a Parquet file; fails when the footer does not hold.

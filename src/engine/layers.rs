@@ -1,4 +1,5 @@
-//! What was delivered, as one table: a base and the deltas written since, merged while they are read.
+//! Sorted files as one table, merged while they are read: what was delivered is a base and the deltas
+//! written since.
 //!
 //! Every layer is sorted by record key, holds each key once, and later layers win; a row marked
 //! `removed` hides what lies below it. The table declares its order and has one partition, so that the
@@ -38,13 +39,19 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// `None` when there is no layer.
-    pub fn new(layers: Vec<Arc<dyn TableProvider>>, orders: &[&str]) -> Option<Self> {
+    /// A single layer in which nothing is marked is that layer; `None` when there is none.
+    pub fn merged(
+        layers: Vec<Arc<dyn TableProvider>>,
+        orders: &[&str],
+    ) -> Option<Arc<dyn TableProvider>> {
         let latest = layers.last()?.schema();
+        if layers.len() == 1 && latest.column_with_name(REMOVED).is_none() {
+            return layers.into_iter().next();
+        }
         let kept = latest.fields().iter().filter(|field| field.name() != REMOVED).cloned();
         let schema = Arc::new(Schema::new(kept.collect::<Vec<_>>()));
         let orders = orders.iter().map(|order| (*order).to_owned()).collect();
-        Some(Self { files: layers, schema, orders })
+        Some(Arc::new(Self { files: layers, schema, orders }))
     }
 }
 
